@@ -1,0 +1,448 @@
+"""Every message that crosses a connection, as a dataclass. `kvstore.wire` turns them into frames.
+
+Who speaks to whom:
+
+- client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `RowAnswer`, `ScanPage`,
+  `TabletMap`, or `Refused`.
+- node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Append`, `Acknowledge`, `PeerRefusal`,
+  `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
+- node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`.
+- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `ProcessExited`.
+
+A request carries an id that its answer repeats; the id is the frame's, not the message's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from kvstore.mutation import Entry, Mutation
+
+
+@dataclass(slots=True, frozen=True)
+class Member:
+    """One run of a node: a restart is a new incarnation, and an old one's messages are stragglers."""
+
+    node: str
+    incarnation: int
+
+
+@dataclass(slots=True, frozen=True)
+class Configuration:
+    """What the coordinator has durably decided about one tablet. Only the coordinator makes a new one, epoch + 1.
+
+    `range_version` changes when [start, end) does. `primary` is None while no in-sync member is alive. `replicas` is the
+    order in which primaries are elected: every node that should hold the tablet, in the set or not. `gone` names runs of
+    nodes that are known to have ended (reaped, or replaced by a newer run on the same data folder), so that no lease that
+    they were granted need be waited for.
+    """
+
+    tablet: int
+    start: str
+    end: str | None
+    range_version: int
+    epoch: int
+    primary: Member | None
+    in_sync: tuple[Member, ...]
+    learners: tuple[Member, ...] = ()
+    replicas: tuple[str, ...] = ()
+    gone: tuple[Member, ...] = ()
+    min_in_sync: int = 1
+
+
+@dataclass(slots=True)
+class ReplicaReport:
+    """What a node says of one replica that it holds, in `Register` and in heartbeats.
+
+    `intact` is False when the replica cannot be trusted to hold what it acknowledged (damage found, or its learning was
+    cut short): it is then never promoted. `epoch` and `sequence` are the last entry's in its log, `commit` the last it
+    knows to be committed.
+    """
+
+    tablet: int
+    intact: bool
+    role: str
+    epoch: int
+    sequence: int
+    commit: int
+    cells: int = 0
+    bytes: int = 0
+    recovery: dict[str, int] | None = None
+
+
+# ---------------------------------------------------------------- between nodes, about one tablet
+
+
+@dataclass(slots=True)
+class PeerMessage:
+    """Base of what replicas of one tablet tell each other. `epoch` is the sender's for the tablet when it sent."""
+
+    tablet: int
+    epoch: int
+    sender: Member
+
+
+@dataclass(slots=True)
+class Establish(PeerMessage):
+    """A new primary to each other in-sync member, before it serves: make your log agree with mine.
+
+    `commit` is the sender's commit point, `commit_epoch` the epoch of the entry that ends there; `tail` is every entry it
+    holds after that. The receiver keeps what agrees by (epoch, sequence), cuts its log at the first difference, appends
+    the rest, and acknowledges when all is on disk. It never cuts below what it knows to be committed.
+    """
+
+    commit: int = 0
+    commit_epoch: int = 0
+    tail: list[Entry] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Append(PeerMessage):
+    """A primary to each in-sync member and learner: the next entries, and how far all is committed.
+
+    `previous_epoch` and `previous` are the (epoch, sequence) just before `entries[0]`: the receiver refuses a gap.
+    """
+
+    previous_epoch: int = 0
+    previous: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    commit: int = 0
+
+
+@dataclass(slots=True)
+class Acknowledge(PeerMessage):
+    """All entries up to `durable` are on the sender's disk; it has applied up to `applied`."""
+
+    durable: int = 0
+    applied: int = 0
+
+
+@dataclass(slots=True)
+class PeerRefusal(PeerMessage):
+    """The receiver did not act: its epoch is higher (`epoch`), or the entries left a gap after (`last_epoch`, `last`)."""
+
+    reason: str = ""
+    last_epoch: int = 0
+    last: int = 0
+
+
+@dataclass(slots=True)
+class CommitPoint(PeerMessage):
+    """A primary's commit point, when no entry carried it, with the tablet's digest there (None: not stated).
+
+    Also the answer to `AskCommitPoint`, whose `question` it repeats. A learner and a secondary apply up to it; one whose
+    digest at that very sequence differs has diverged and must be rebuilt.
+    """
+
+    commit: int = 0
+    digest: int | None = None
+    question: int | None = None
+
+
+@dataclass(slots=True)
+class AskCommitPoint(PeerMessage):
+    """A secondary that wants to serve a read asks the primary how far it must have applied first."""
+
+    question: int = 0
+
+
+@dataclass(slots=True)
+class Join(PeerMessage):
+    """A learner to its primary: stream new entries to me from now on."""
+
+
+@dataclass(slots=True)
+class JoinAccepted(PeerMessage):
+    """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot."""
+
+    start_epoch: int = 0
+    start: int = 0
+
+
+@dataclass(slots=True)
+class CaughtUp(PeerMessage):
+    """A learner to its primary: the snapshot is installed and durable, and I have applied up to `applied`, where my digest
+    is `digest`."""
+
+    applied: int = 0
+    digest: int = 0
+
+
+@dataclass(slots=True)
+class Relinquish(PeerMessage):
+    """A primary that stepped down, to the members of the new configuration: I no longer serve the tablet under any epoch
+    up to `epoch`, so a lease that you granted me for it need not be waited for."""
+
+
+# ---------------------------------------------------------------- between nodes, about the pair
+
+
+@dataclass(slots=True)
+class Beacon:
+    """Asks the receiver for a lease on each tablet of `tablets` (tablet → epoch) that the sender leads.
+
+    `number` only grows; the sender remembers when it sent which.
+    """
+
+    sender: Member
+    number: int
+    tablets: dict[int, int]
+
+
+@dataclass(slots=True)
+class Grant:
+    """The answer to beacon `number`: the sender will not lead these tablets for `GRANT_WAIT` from when it received it.
+
+    A tablet whose epoch the grantor knows to be higher, or does not hold as member or learner, is left out.
+    """
+
+    sender: Member
+    number: int
+    tablets: dict[int, int]
+
+
+# ---------------------------------------------------------------- nodes and the coordinator
+
+
+@dataclass(slots=True)
+class Register:
+    """A node's first word to the coordinator, again after each lost connection.
+
+    `store_id` names the data folder (another one: its disk is new and nothing that the node held is there any more);
+    `boot_id` names the process. `incarnation` is 0, or what the coordinator gave this very process before.
+    """
+
+    node: str
+    store_id: str
+    boot_id: str
+    incarnation: int
+    address: str
+    pid: int
+    replicas: list[ReplicaReport]
+
+
+@dataclass(slots=True)
+class Registered:
+    """The incarnation of this run of the node, and the configurations that concern it."""
+
+    incarnation: int
+    cluster: str
+    group_rule: str
+    configurations: list[Configuration]
+    addresses: dict[str, str]
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """Every `HEARTBEAT_INTERVAL`. `disk_age` is for how many seconds the log has wanted to reach the disk and did not."""
+
+    sender: Member
+    disk_age: float
+    replicas: list[ReplicaReport]
+    figures: dict[str, float]
+
+
+@dataclass(slots=True)
+class Configure:
+    """Configurations that concern the receiver, as they are durably decided, and where every live node listens."""
+
+    configurations: list[Configuration]
+    addresses: dict[str, str]
+
+
+class ChangeKind(IntEnum):
+    """What a primary asks of the coordinator."""
+
+    REMOVE = 0  # take a member out of the in-sync set: it does not answer
+    ADD = 1  # take a learner into the in-sync set: it holds everything
+
+
+@dataclass(slots=True)
+class ChangeRequest:
+    """A primary asks for a new configuration. Refused when the tablet's epoch is no longer `epoch`."""
+
+    tablet: int
+    epoch: int
+    sender: Member
+    kind: ChangeKind
+    member: Member
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ChangeAnswer:
+    """The tablet's configuration as it stands after a `ChangeRequest`, whether that was done or refused."""
+
+    done: bool
+    configuration: Configuration
+
+
+@dataclass(slots=True)
+class ReplicaDamaged:
+    """A node says that its replica is not to be trusted: take it out of every set and let it learn anew."""
+
+    tablet: int
+    sender: Member
+    reason: str
+
+
+@dataclass(slots=True)
+class ProcessExited:
+    """The supervisor reaped the process `pid` of `node`: nobody need wait for its heartbeats or its leases."""
+
+    node: str
+    pid: int
+
+
+@dataclass(slots=True)
+class SetDisabled:
+    """An operator takes a node out of service (its roles move away first) or back."""
+
+    node: str
+    disabled: bool
+
+
+@dataclass(slots=True)
+class GetStatus:
+    """Everything that the console and `status --json` show."""
+
+
+@dataclass(slots=True)
+class Status:
+    """The answer to `GetStatus`: plain data, see `kvstore.admin.Admin.status`."""
+
+    status: dict[str, object]
+
+
+# ---------------------------------------------------------------- clients
+
+
+@dataclass(slots=True)
+class GetMap:
+    """Asks a node or the coordinator for the tablet map."""
+
+
+@dataclass(slots=True)
+class TabletMap:
+    """Every tablet's configuration as the answerer knows it, and where the nodes listen. Higher epochs win."""
+
+    configurations: list[Configuration]
+    addresses: dict[str, str]
+    group_rule: str
+
+
+@dataclass(slots=True)
+class Write:
+    """Apply `mutation` to the tablet. `patience` is for how many seconds the client will wait for the answer."""
+
+    tablet: int
+    range_version: int
+    patience: float
+    mutation: Mutation
+
+
+@dataclass(slots=True)
+class Written:
+    """The mutation's result: committed for good. `outcome` as in `kvstore.mutation.Outcome`; `failed` is the index of the
+    requirement that did not hold, when one did not."""
+
+    outcome: int
+    epoch: int
+    sequence: int
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Get:
+    """Read one cell."""
+
+    tablet: int
+    range_version: int
+    row: str
+    column: str
+
+
+@dataclass(slots=True)
+class CellAnswer:
+    """The cell, or `epoch` 0 when it is absent. A value of `BULK_VALUE` and more comes in the frame's bulk part."""
+
+    epoch: int
+    sequence: int
+    value: bytes
+
+
+@dataclass(slots=True)
+class GetRow:
+    """Read the columns of one row that lie in [start, end) and begin with `prefix`; at most a page of them."""
+
+    tablet: int
+    range_version: int
+    row: str
+    prefix: str
+    start: str
+    end: str | None
+    limit: int | None
+    reverse: bool
+    keys_only: bool
+
+
+@dataclass(slots=True)
+class Scan:
+    """Read a page of cells of the tablet in order, from just after (or from) a key.
+
+    The range is of (row, column) pairs: from `start` (`start_column`) inclusive to `end` exclusive. `reverse` goes down
+    from just below (`end`, `end_column`). `after_column` None: from the row's first column.
+    """
+
+    tablet: int
+    range_version: int
+    start: str
+    start_column: str
+    end: str | None
+    end_column: str | None
+    limit: int | None
+    reverse: bool
+    keys_only: bool
+
+
+@dataclass(slots=True)
+class Page:
+    """Cells in order: (row, column, epoch, sequence, size, value); `more` when the page ended before the range did.
+
+    `commit` is the commit point at which it was read: one page is a consistent cut of the tablet.
+    """
+
+    cells: list[tuple[str, str, int, int, int, bytes]]
+    more: bool
+    commit: int
+
+
+@dataclass(slots=True)
+class ReadResults:
+    """A learner asks its primary for the table of remembered results (see `kvstore.storage.results`)."""
+
+    tablet: int
+    epoch: int
+
+
+@dataclass(slots=True)
+class Results:
+    """The remembered results as of `commit`, in the table's own encoding, and the tablet's digest there."""
+
+    commit: int
+    commit_epoch: int
+    encoded: bytes
+    digest: int
+
+
+@dataclass(slots=True)
+class Refused:
+    """A request that was not carried out, and nothing happened. `error` is the class name of a `kvstore.errors` error.
+
+    `configuration`: the tablet's newest configuration that the answerer knows, so that the client can go on at once.
+    """
+
+    error: str
+    message: str
+    configuration: Configuration | None = None

@@ -1,0 +1,76 @@
+"""Every limit and every time of the store, in one place, with the inequalities that tie them asserted.
+
+Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- sizes
+MAX_VALUE = 8 * MIB
+"""Largest value of one cell."""
+MAX_BATCH = 16 * MIB
+"""Largest batch: keys and values together."""
+MAX_OPERATIONS = 10_000
+"""Most operations and requirements in one batch."""
+BULK_VALUE = 16 * KIB
+"""Values of this size and more stay in the log segment where they were first written; memory holds a pointer."""
+MAX_MESSAGE = 4 * MIB
+"""Largest msgpack part of one frame."""
+MAX_BULK = 20 * MIB
+"""Largest bulk part of one frame."""
+SCAN_PAGE_CELLS = 500
+SCAN_PAGE_BYTES = 1 * MIB
+"""A page of a scan ends at whichever of the two comes first (one cell at least)."""
+
+# --- replication
+MIN_IN_SYNC = 1
+REPLICATION = 3
+MAX_ENTRIES_IN_FLIGHT = 2
+"""Entries of one tablet that were sent and are not committed; what arrives meanwhile is gathered into the next one."""
+MAX_ENTRY = 32 * MIB
+"""An entry is closed when its mutations reach this many bytes."""
+MAX_WAITING = 10_000
+"""Requests of one tablet that wait for an entry; more are refused with `Overloaded`."""
+COMMIT_NOTICE = 0.005
+"""A commit point that no further entry carried is sent by itself after this long."""
+
+# --- leases between nodes
+BEACON_INTERVAL = 0.25
+LEASE = 1.0
+"""A primary's lease lasts this long from when its beacon was *sent*."""
+GRANT_WAIT = 1.25
+"""A grantor does not take over for this long from when the beacon was *received*."""
+CLOCK_DRIFT = 0.01
+"""Largest relative difference between the speeds of two nodes' clocks."""
+
+# --- failure detection
+HEARTBEAT_INTERVAL = 0.25
+HEARTBEAT_SUSPECT = 0.75
+HEARTBEAT_DEAD = 1.5
+"""A node that was silent for this long is taken for dead by the coordinator."""
+COORDINATOR_GRACE = 2.0
+"""A restarted coordinator promotes nobody for this long: silence before it listened says nothing."""
+SECONDARY_SILENT = 1.0
+"""A primary asks to have a secondary removed when it has not acknowledged anything for this long while something waits."""
+DISK_STALL = 1.0
+"""A node whose log has had something to write for this long without reaching the disk is not healthy."""
+
+# --- clients and connections
+DEFAULT_TIMEOUT = 10.0
+HANDSHAKE_TIMEOUT = 5.0
+CONNECT_TIMEOUT = 1.0
+RETRY_PAUSE = 0.01
+RETRY_PAUSE_MOST = 0.2
+RESULTS_PER_CLIENT = 8192
+"""A tablet remembers at most this many results of one client for the suppression of repeats."""
+CLIENTS_REMEMBERED = 10_000
+
+assert LEASE * (1 + CLOCK_DRIFT) < GRANT_WAIT * (1 - CLOCK_DRIFT), "a lease must end before its grantor may take over"
+assert BEACON_INTERVAL * 3 < LEASE, "a lease must survive a lost beacon"
+assert HEARTBEAT_INTERVAL * 3 <= HEARTBEAT_SUSPECT < HEARTBEAT_DEAD
+assert HEARTBEAT_DEAD < COORDINATOR_GRACE, "the grace must let every live node be heard"
+assert HEARTBEAT_DEAD + GRANT_WAIT < 3.0, "a hung node's tablets must take writes again within 3 s"
+assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
