@@ -246,7 +246,7 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     except struct.error as error:
         raise BadRequest(f"not an entry: {error}") from error
     at += count * _SIZES.size
-    bulk_at = at + sum(header_length for _, header_length, _ in sizes)
+    bulk_start = bulk_at = at + sum(header_length for _, header_length, _ in sizes)
     if bulk_at + sum(bulk_length for _, _, bulk_length in sizes) != len(view):
         raise BadRequest("not an entry: its lengths do not add up")
     mutations, outcomes = [], []
@@ -256,4 +256,6 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
         outcomes.append(outcome)
         at += header_length
         bulk_at += bulk_length
-    return Entry(epoch, first, mutations, outcomes)
+    # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
+    parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
+    return Entry(epoch, first, mutations, outcomes, parts)

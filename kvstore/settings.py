@@ -17,10 +17,12 @@ MAX_OPERATIONS = 10_000
 """Most operations and requirements in one batch."""
 BULK_VALUE = 16 * KIB
 """Values of this size and more stay in the log segment where they were first written; memory holds a pointer."""
-MAX_MESSAGE = 4 * MIB
-"""Largest msgpack part of one frame."""
+MAX_MESSAGE = 20 * MIB
+"""Largest msgpack part of one frame: a batch of small values is all in there."""
 MAX_BULK = 20 * MIB
-"""Largest bulk part of one frame."""
+"""Largest bulk part of one frame from a client."""
+MAX_PEER_BULK = 256 * MIB
+"""Largest bulk part of one frame from a node: a new primary sends the whole tail of its log in one."""
 SCAN_PAGE_CELLS = 500
 SCAN_PAGE_BYTES = 1 * MIB
 """A page of a scan ends at whichever of the two comes first (one cell at least)."""
@@ -30,8 +32,8 @@ MIN_IN_SYNC = 1
 REPLICATION = 3
 MAX_ENTRIES_IN_FLIGHT = 2
 """Entries of one tablet that were sent and are not committed; what arrives meanwhile is gathered into the next one."""
-MAX_ENTRY = 32 * MIB
-"""An entry is closed when its mutations reach this many bytes."""
+MAX_ENTRY = 16 * MIB
+"""An entry is closed when its mutations reach this many bytes; one more batch may lie above that."""
 MAX_WAITING = 10_000
 """Requests of one tablet that wait for an entry; more are refused with `Overloaded`."""
 COMMIT_NOTICE = 0.005
@@ -61,7 +63,18 @@ DISK_STALL = 1.0
 # --- clients and connections
 DEFAULT_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 5.0
+"""A connection that has not proved the cluster key after this long is dropped."""
+MAX_STRANGERS = 256
+"""Connections that have not proved the cluster key yet; a further one is dropped at once."""
 CONNECT_TIMEOUT = 1.0
+PATIENCE = 1.0
+"""A client whose request is unanswered for this long asks for a newer tablet map."""
+DEAD_CONNECTION = 10.0
+"""A connection whose bytes were not acknowledged by the other machine for this long is given up."""
+MAX_UNSENT = 64 * MIB
+"""A node reads no further requests from a client that leaves this many bytes of answers unread."""
+MAX_PEER_UNSENT = 512 * MIB
+"""A connection to a peer that falls this far behind is closed."""
 RETRY_PAUSE = 0.01
 RETRY_PAUSE_MOST = 0.2
 RESULTS_PER_CLIENT = 8192
@@ -74,3 +87,5 @@ assert HEARTBEAT_INTERVAL * 3 <= HEARTBEAT_SUSPECT < HEARTBEAT_DEAD
 assert HEARTBEAT_DEAD < COORDINATOR_GRACE, "the grace must let every live node be heard"
 assert HEARTBEAT_DEAD + GRANT_WAIT < 3.0, "a hung node's tablets must take writes again within 3 s"
 assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
+assert MAX_BATCH + 64 * MAX_OPERATIONS <= MAX_MESSAGE, "the largest batch must fit into one frame"
+assert (MAX_ENTRIES_IN_FLIGHT + 2) * (MAX_ENTRY + MAX_BATCH + MIB) <= MAX_PEER_BULK, "so must a primary's tail"
