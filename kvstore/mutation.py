@@ -21,11 +21,12 @@ Bulk: the values of the kind-1 operations, in order, nothing between them.
 An *entry* is what a primary logs and replicates: `count` mutations with the outcome that the primary decided for each. It
 covers the sequence numbers [first, first + count) of its tablet: mutation i has sequence first + i, which with the entry's
 epoch is the version of every cell that it writes. A mutation whose outcome is not OK applies none of its operations; only
-its result is remembered.
+its result is remembered. Of a mutation whose requirement failed, `failed` is that requirement's index, so that every replica can
+give the same answer to a repeated request; it is 0 for all others.
 
 Entry payload, little-endian:
     u32 count
-    count * (u8 outcome, u32 header length, u32 bulk length)
+    count * (u8 outcome, u16 failed, u32 header length, u32 bulk length)
     the headers, one after the other
     the bulk parts, one after the other
 """
@@ -184,22 +185,25 @@ def check_bulk(header: Header, bulk: Buffer) -> None:
 
 
 _COUNT = struct.Struct("<I")
-_SIZES = struct.Struct("<BII")
+_SIZES = struct.Struct("<BHII")
 assert _COUNT.size == 4
-assert _SIZES.size == 9
+assert _SIZES.size == 11
+assert settings.MAX_OPERATIONS < 1 << 16, "the index of a failed requirement is a u16"
 
 
 @dataclass(slots=True)
 class Entry:
     """One log entry of a tablet: mutations in order, with the outcome of each.
 
-    `payload_parts` are the buffers that make up the payload, in order, ready for `writev` and `sendmsg`.
+    `payload_parts` are the buffers that make up the payload, in order, ready for `writev` and `sendmsg`. `failed` holds the
+    index of the requirement that failed for each mutation; empty stands for all zeros.
     """
 
     epoch: int
     first: int
     mutations: Sequence[Mutation]
     outcomes: Sequence[Outcome | int]
+    failed: Sequence[int] = ()
     _parts: list[Buffer] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -217,9 +221,10 @@ class Entry:
         """The payload of the format above as a list of buffers: one for all headers, then each bulk part as it is."""
         if self._parts is None:
             head = [_COUNT.pack(len(self.mutations))]
+            failed = self.failed or bytes(len(self.mutations))
             head += [
-                _SIZES.pack(outcome, len(m.encoded), len(m.bulk))
-                for m, outcome in zip(self.mutations, self.outcomes, strict=True)
+                _SIZES.pack(outcome, index, len(m.encoded), len(m.bulk))
+                for m, outcome, index in zip(self.mutations, self.outcomes, failed, strict=True)
             ]
             head += [m.encoded for m in self.mutations]
             self._parts = [b"".join(head), *(m.bulk for m in self.mutations if len(m.bulk))]
@@ -246,14 +251,13 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     except struct.error as error:
         raise BadRequest(f"not an entry: {error}") from error
     at += count * _SIZES.size
-    bulk_start = bulk_at = at + sum(header_length for _, header_length, _ in sizes)
-    if bulk_at + sum(bulk_length for _, _, bulk_length in sizes) != len(view):
+    bulk_start = bulk_at = at + sum(header_length for _, _, header_length, _ in sizes)
+    if bulk_at + sum(bulk_length for _, _, _, bulk_length in sizes) != len(view):
         raise BadRequest("not an entry: its lengths do not add up")
-    mutations, outcomes = [], []
-    for outcome, header_length, bulk_length in sizes:
+    mutations = []
+    for _, _, header_length, bulk_length in sizes:
         encoded = bytes(view[at : at + header_length])
         mutations.append(Mutation(encoded, view[bulk_at : bulk_at + bulk_length], decode_header(encoded)))
-        outcomes.append(outcome)
         at += header_length
         bulk_at += bulk_length
     # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
