@@ -21,7 +21,7 @@ Bulk: the values of the kind-1 operations, in order, nothing between them.
 An *entry* is what a primary logs and replicates: `count` mutations with the outcome that the primary decided for each. It
 covers the sequence numbers [first, first + count) of its tablet: mutation i has sequence first + i, which with the entry's
 epoch is the version of every cell that it writes. A mutation whose outcome is not OK applies none of its operations; only
-its result is remembered. Of a mutation whose requirement failed, `failed` is that requirement's index, so that every replica can
+its result is remembered. `failed` is the index of the requirement that did not hold, so that every replica can
 give the same answer to a repeated request; it is 0 for all others.
 
 Entry payload, little-endian:
@@ -262,4 +262,4 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
         bulk_at += bulk_length
     # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
     parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
-    return Entry(epoch, first, mutations, outcomes, parts)
+    return Entry(epoch, first, mutations, [size[0] for size in sizes], [size[1] for size in sizes], parts)
