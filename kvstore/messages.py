@@ -4,10 +4,12 @@ Who speaks to whom:
 
 - client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `RowAnswer`, `ScanPage`,
   `TabletMap`, or `Refused`.
-- node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Append`, `Acknowledge`, `PeerRefusal`,
-  `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
-- node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`.
-- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `ProcessExited`.
+- node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
+  `PeerRefusal`, `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
+- node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
+  `ReplicaDamaged`.
+- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `ProcessExited`; answers `TabletMap`,
+  `Status`, `Done`, or `Refused`.
 
 A request carries an id that its answer repeats; the id is the frame's, not the message's.
 """
@@ -32,10 +34,12 @@ class Member:
 class Configuration:
     """What the coordinator has durably decided about one tablet. Only the coordinator makes a new one, epoch + 1.
 
-    `range_version` changes when [start, end) does. `primary` is None while no in-sync member is alive. `replicas` is the
-    order in which primaries are elected: every node that should hold the tablet, in the set or not. `gone` names runs of
-    nodes that are known to have ended (reaped, or replaced by a newer run on the same data folder), so that no lease that
-    they were granted need be waited for.
+    `range_version` changes when [start, end) does. `primary` is None only in the first configuration of all, while the nodes
+    still make their empty replicas. `since` is the epoch in which `primary` was put in the lead: configurations that agree
+    in both belong to one leadership, whose log goes on without `Establish`. `replicas` is the order in which primaries are
+    elected: every node that should hold the tablet, in the set or not. `former` names every run that led the tablet before
+    and is not known to have ended (reaped, or replaced by a newer run on the same data folder): only these can still hold a
+    lease.
     """
 
     tablet: int
@@ -47,8 +51,9 @@ class Configuration:
     in_sync: tuple[Member, ...]
     learners: tuple[Member, ...] = ()
     replicas: tuple[str, ...] = ()
-    gone: tuple[Member, ...] = ()
+    former: tuple[Member, ...] = ()
     min_in_sync: int = 1
+    since: int = 0
 
 
 @dataclass(slots=True)
@@ -57,7 +62,7 @@ class ReplicaReport:
 
     `intact` is False when the replica cannot be trusted to hold what it acknowledged (damage found, or its learning was
     cut short): it is then never promoted. `epoch` and `sequence` are the last entry's in its log, `commit` the last it
-    knows to be committed.
+    knows to be committed, `digest` the tablet's there (None: not stated).
     """
 
     tablet: int
@@ -69,6 +74,7 @@ class ReplicaReport:
     cells: int = 0
     bytes: int = 0
     recovery: dict[str, int] | None = None
+    digest: int | None = None
 
 
 # ---------------------------------------------------------------- between nodes, about one tablet
@@ -87,14 +93,27 @@ class PeerMessage:
 class Establish(PeerMessage):
     """A new primary to each other in-sync member, before it serves: make your log agree with mine.
 
-    `commit` is the sender's commit point, `commit_epoch` the epoch of the entry that ends there; `tail` is every entry it
-    holds after that. The receiver keeps what agrees by (epoch, sequence), cuts its log at the first difference, appends
-    the rest, and acknowledges when all is on disk. It never cuts below what it knows to be committed.
+    `commit` is the sender's commit point, `commit_epoch` the epoch of the entry that ends there; `history` is (epoch, last
+    sequence) of every entry that it holds after that. The receiver keeps what agrees, cuts its log at the first
+    difference, and acknowledges where it stands; what it lacks then follows as `Append`. It never cuts below what it
+    knows to be committed. `configuration` is the one under which the sender leads.
     """
 
+    configuration: Configuration | None = None
     commit: int = 0
     commit_epoch: int = 0
-    tail: list[Entry] = field(default_factory=list)
+    history: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Announce(PeerMessage):
+    """The tablet's configuration as the sender knows it: only the coordinator makes one, anybody may pass it on.
+
+    A member or learner under it that has made it durable answers its primary with `Acknowledge`, from which the primary
+    learns where it stands (after a connection was lost, or when the epoch moved on).
+    """
+
+    configuration: Configuration | None = None
 
 
 @dataclass(slots=True)
@@ -112,19 +131,24 @@ class Append(PeerMessage):
 
 @dataclass(slots=True)
 class Acknowledge(PeerMessage):
-    """All entries up to `durable` are on the sender's disk; it has applied up to `applied`."""
+    """All entries up to `durable` are on the sender's disk, up to `logged` in its log; it has applied up to `applied`."""
 
     durable: int = 0
     applied: int = 0
+    logged: int = 0
 
 
 @dataclass(slots=True)
 class PeerRefusal(PeerMessage):
-    """The receiver did not act: its epoch is higher (`epoch`), or the entries left a gap after (`last_epoch`, `last`)."""
+    """The receiver did not act: its epoch is another (`epoch`), or the entries left a gap after (`last_epoch`, `last`).
+
+    With a higher epoch comes the `configuration` that it belongs to, so that who led under the older one steps down.
+    """
 
     reason: str = ""
     last_epoch: int = 0
     last: int = 0
+    configuration: Configuration | None = None
 
 
 @dataclass(slots=True)
@@ -149,15 +173,22 @@ class AskCommitPoint(PeerMessage):
 
 @dataclass(slots=True)
 class Join(PeerMessage):
-    """A learner to its primary: stream new entries to me from now on."""
+    """A learner to its primary: stream new entries to me from now on. `attempt` grows with each time it starts over."""
+
+    attempt: int = 0
 
 
 @dataclass(slots=True)
 class JoinAccepted(PeerMessage):
-    """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot."""
+    """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot.
+
+    `attempt` repeats the learner's. With `again` nothing was accepted: the stream was lost, and the learner starts over.
+    """
 
     start_epoch: int = 0
     start: int = 0
+    attempt: int = 0
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -167,6 +198,7 @@ class CaughtUp(PeerMessage):
 
     applied: int = 0
     digest: int = 0
+    attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -235,12 +267,15 @@ class Registered:
 
 @dataclass(slots=True)
 class Heartbeat:
-    """Every `HEARTBEAT_INTERVAL`. `disk_age` is for how many seconds the log has wanted to reach the disk and did not."""
+    """Every `HEARTBEAT_INTERVAL`. `disk_age` is for how many seconds the log has wanted to reach the disk and did not;
+    `full`: there is no room left for writes. The first heartbeat of a run is what makes the run count: a registration alone
+    may be the last word of a process that has died since."""
 
     sender: Member
     disk_age: float
     replicas: list[ReplicaReport]
     figures: dict[str, float]
+    full: bool = False
 
 
 @dataclass(slots=True)
@@ -301,6 +336,11 @@ class SetDisabled:
 
     node: str
     disabled: bool
+
+
+@dataclass(slots=True)
+class Done:
+    """The answer to `SetDisabled` and `ProcessExited`: taken note of, durably where it must be."""
 
 
 @dataclass(slots=True)

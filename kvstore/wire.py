@@ -27,7 +27,6 @@ answer repeats it. Messages that want no answer carry 0. Answers come in any ord
                                                                              value: bin | length]; a length: the next
                                                                              so many bytes of the bulk part
     Append       [.., tablet, epoch, node, incarnation, previous epoch, previous, commit, [[epoch, first, length], …]]
-    Establish    [.., tablet, epoch, node, incarnation, commit, commit epoch, [[epoch, first, length], …]]
                                                                              bulk = the entries' payloads, end to end
     Results      [.., commit, commit epoch, digest]                          bulk = the encoded table
 
@@ -77,6 +76,7 @@ KINDS: dict[int, type] = {
     41: messages.Relinquish,
     42: messages.Beacon,
     43: messages.Grant,
+    44: messages.Announce,
     64: messages.Register,
     65: messages.Registered,
     66: messages.Heartbeat,
@@ -88,6 +88,7 @@ KINDS: dict[int, type] = {
     72: messages.SetDisabled,
     73: messages.GetStatus,
     74: messages.Status,
+    75: messages.Done,
 }
 NUMBERS: dict[type, int] = {kind: number for number, kind in KINDS.items()}
 
@@ -200,12 +201,6 @@ def _write_append(message: messages.Append, request_id: int) -> list[Buffer]:
     return frame([*head, message.previous_epoch, message.previous, message.commit, described], bulk, total)
 
 
-def _write_establish(message: messages.Establish, request_id: int) -> list[Buffer]:
-    described, bulk, total = _entries_and_bulk(message.tail)
-    head = [32, request_id, message.tablet, message.epoch, message.sender.node, message.sender.incarnation]
-    return frame([*head, message.commit, message.commit_epoch, described], bulk, total)
-
-
 def _write_results(message: messages.Results, request_id: int) -> list[Buffer]:
     fields = [NUMBERS[messages.Results], request_id, message.commit, message.commit_epoch, message.digest]
     return frame(fields, [message.encoded], len(message.encoded))
@@ -217,7 +212,6 @@ _SPECIAL_WRITERS: dict[type, Callable[[Any, int], list[Buffer]]] = {
     messages.CellAnswer: _write_cell_answer,
     messages.Page: _write_page,
     messages.Append: _write_append,
-    messages.Establish: _write_establish,
     messages.Results: _write_results,
 }
 
@@ -341,13 +335,6 @@ def _read_append(fields: list[Any], bulk: Buffer) -> messages.Append:
     return messages.Append(tablet, epoch, messages.Member(node, incarnation), previous_epoch, previous, entries, commit)
 
 
-def _read_establish(fields: list[Any], bulk: Buffer) -> messages.Establish:
-    found = _checked_fields(fields, int, int, str, int, int, int, list)
-    tablet, epoch, node, incarnation, commit, commit_epoch, described = found
-    entries = _read_entries(described, bulk)
-    return messages.Establish(tablet, epoch, messages.Member(node, incarnation), commit, commit_epoch, entries)
-
-
 def _read_results(fields: list[Any], bulk: Buffer) -> messages.Results:
     commit, commit_epoch, digest = _checked_fields(fields, int, int, int)
     return messages.Results(commit, commit_epoch, bytes(bulk), digest)
@@ -372,5 +359,4 @@ _READERS: dict[int, Callable[[list[Any], Buffer], Any]] = {
     NUMBERS[messages.Page]: _read_page,
     NUMBERS[messages.Results]: _read_results,
     NUMBERS[messages.Append]: _read_append,
-    NUMBERS[messages.Establish]: _read_establish,
 }

@@ -1,0 +1,93 @@
+"""What a `Node` wants done: the driver (server or simulator) carries these out in the order in which they stand.
+
+Nothing here is waited for by the node: what comes of an effect comes back as an input. A driver may stop between any two
+(that is a crash); it must not swap two messages to the same receiver, nor move a message in front of an earlier effect.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kvstore.messages import Beacon, ChangeRequest, Grant, Heartbeat, PeerMessage, ReplicaDamaged
+
+Token = object
+"""Names a client's request: chosen by the driver, never looked into."""
+
+
+@dataclass(slots=True)
+class SendPeer:
+    """Send `message` to the node of that name, if it is connected (a message that is lost breaks the connection)."""
+
+    node: str
+    message: PeerMessage | Beacon | Grant
+
+
+@dataclass(slots=True)
+class SendCoordinator:
+    """Send `message` to the coordinator, if it is connected."""
+
+    message: ChangeRequest | Heartbeat | ReplicaDamaged
+
+
+@dataclass(slots=True)
+class Reply:
+    """Answer the request `token`.
+
+    `valid_until` is the end of the lease under which a read was made, on this node's clock. The driver reads the clock
+    *after* it took this effect: if that is past `valid_until`, the process was paused since, somebody else may have
+    written, and `NOT_PRIMARY_ANY_MORE` is the answer instead (trap 3). Once checked, the answer may be sent at any time:
+    it was true at the moment of the check, which lies between the request and its answer.
+    """
+
+    token: Token
+    message: object
+    valid_until: float = math.inf
+
+
+@dataclass(slots=True)
+class Committed:
+    """Writes that were committed together: `tokens[i]` gets `Written(outcomes[i], epoch, first + i, failed[i])`.
+
+    A None in `tokens` wants no answer. `failed` is None when no requirement failed in the whole entry.
+    """
+
+    tokens: list[Token | None]
+    epoch: int
+    first: int
+    outcomes: list[int]
+    failed: list[int] | None = None
+
+
+@dataclass(slots=True)
+class Forward:
+    """This node is a secondary: ask `request` of `node`, and give its answer to `token` as it is."""
+
+    token: Token
+    node: str
+    request: object
+
+
+@dataclass(slots=True)
+class RequestPrimary:
+    """Ask `request` (`Get`, `Scan` or `ReadResults`) of `node` as a client would; the answer, or None when the connection
+    was lost before it came, goes to `Node.primary_answered(token, …)`."""
+
+    node: str
+    request: object
+    token: Token
+
+
+@dataclass(slots=True)
+class WakeLog:
+    """Something was appended to the log: make it durable soon, then call `Node.synced`."""
+
+
+@dataclass(slots=True)
+class StopServing:
+    """The node must not go on: its log failed. It answers nothing any more; the process should end and say `reason`."""
+
+    reason: str
+
+
+Effect = SendPeer | SendCoordinator | Reply | Committed | Forward | RequestPrimary | WakeLog | StopServing
