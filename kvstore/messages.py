@@ -5,7 +5,8 @@ Who speaks to whom:
 - client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `RowAnswer`, `ScanPage`,
   `TabletMap`, or `Refused`.
 - node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
-  `PeerRefusal`, `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
+  `PeerRefusal`, `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair:
+  `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
   `ReplicaDamaged`.
 - client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `ProcessExited`; answers `TabletMap`,
