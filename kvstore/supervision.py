@@ -1,0 +1,99 @@
+"""What keeps a server process honest: greenlets that die loudly, a meter of the loop's pauses, a pid file.
+
+An exception that nobody handles, in a greenlet or in a callback of the loop, ends the process at once with status 70 and
+its traceback on standard error. A server that has lost one of its greenlets would look alive and not be: it is better
+dead, seen to be dead, and started again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from kvstore import clock
+
+CRASHED = 70
+"""Exit status after an unexpected exception (EX_SOFTWARE of sysexits.h)."""
+_METER_INTERVAL = 0.01
+
+
+def say(sentence: str) -> None:
+    """One line on standard error, for whoever reads the process's log."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def die(reason: str) -> None:
+    """End the process now, without cleaning up: what is on disk is what a crash would leave, and that is provided for."""
+    say(reason)
+    os._exit(CRASHED)
+
+
+def crash_on_error() -> None:
+    """From here on, an exception that ends a greenlet or a callback of this thread's loop ends the process."""
+
+    def handle_error(context: Any, kind: Any, value: Any, trace: Any) -> None:
+        if kind is not None and issubclass(kind, gevent.GreenletExit):
+            return
+        text = "".join(traceback.format_exception(kind, value, trace))
+        die(f"unexpected error in {context!r}\n{text}")
+
+    gevent.get_hub().handle_error = handle_error
+
+
+def spawn(name: str, function: Callable[..., None], *arguments: Any) -> gevent.Greenlet:
+    """Start a greenlet that bears `name`. `crash_on_error` must have been called: what it does not catch is fatal."""
+    greenlet = gevent.Greenlet(function, *arguments)
+    greenlet.name = name
+    greenlet.start()
+    return greenlet
+
+
+class PauseMeter:
+    """How long the loop was kept from going round, at worst.
+
+    A slice of Python that goes on for long delays heartbeats and beacons; the longest shows here.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        """Seconds, since the process began."""
+        self._recent = 0.0
+
+    def take_recent(self) -> float:
+        """The longest pause in seconds since this was last asked."""
+        recent, self._recent = self._recent, 0.0
+        return recent
+
+    def run(self) -> None:
+        """Measure for ever."""
+        while True:
+            due = clock.now() + _METER_INTERVAL
+            gevent.sleep(_METER_INTERVAL)
+            late = clock.now() - due
+            self._recent = max(self._recent, late)
+            self.longest = max(self.longest, late)
+
+
+def write_pid_file(path: str | os.PathLike[str]) -> None:
+    """Write this process's id into `path` (its folder is made), and remove the file when the process ends in order."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".new")
+    temporary.write_text(f"{os.getpid()}\n")
+    temporary.replace(file)  # whoever reads it never sees half a number
+    atexit.register(_remove_pid_file, file, os.getpid())
+
+
+def _remove_pid_file(file: Path, pid: int) -> None:
+    try:
+        if file.read_text().strip() == str(pid):
+            file.unlink()
+    except OSError:
+        pass
