@@ -82,7 +82,7 @@ class SessionStore(SessionBase):
         data = self._get_session(no_load=must_create)
         user = data.get(SESSION_KEY, "")
         if user:
-            store().put(schema.user_row(user), schema.session_column(schema.session_uid(self.session_key)), b"")
+            _list(user, schema.session_uid(self.session_key))
         if must_create:
             self._insert(data, user)
         else:
@@ -159,24 +159,36 @@ def needs_renewal(session: SessionBase) -> bool:
     return expires is not None and SESSION_KEY in session and expires - time.time() < settings.SESSION_COOKIE_AGE / 2
 
 
-def end(uid: str) -> None:
-    """End a session, wherever it is used. Does nothing if there is none."""
+def _list(username: str, uid: str) -> None:
+    """Put the session on its user's list, with the time: an old entry without a session is known to be stale."""
+    store().put(schema.user_row(username), schema.session_column(uid), f"{time.time():.0f}".encode())
+
+
+def _unlist(username: str, uid: str) -> None:
+    store().delete(schema.user_row(username), schema.session_column(uid))
+
+
+def end(uid: str) -> bool:
+    """End a session, wherever it is used; False if there was none."""
     row = schema.session_row(uid)
-    user = store().get(row, schema.SESSION_USER)
+    cells = store().get_row(row)
     store().delete_row(row)
-    if user is not None and user.value:
-        store().delete(schema.user_row(user.value.decode()), schema.session_column(uid))
+    if schema.SESSION_USER in cells and cells[schema.SESSION_USER].value:
+        _unlist(cells[schema.SESSION_USER].value.decode(), uid)
+    return _is_live(cells)
 
 
 def sessions_of(username: str) -> list[OpenSession]:
-    """The user's sessions that have not expired, the newest first."""
+    """The user's sessions that have not expired, the newest first. Entries of the list that are stale are dropped."""
     listed = store().get_row(schema.user_row(username), prefix=schema.SESSION_COLUMNS)
     found = []
-    for column in listed:
+    for column, entry in listed.items():
         uid = column.removeprefix(schema.SESSION_COLUMNS)
         cells = store().get_row(schema.session_row(uid))
         if _is_live(cells) and cells[schema.SESSION_USER].value.decode() == username:
             found.append(_summary(uid, cells))
+        elif not cells and time.time() - float(entry.value) > STALE_ENTRY_AGE:
+            _unlist(username, uid)
     return sorted(found, key=lambda session: session.since, reverse=True)
 
 
@@ -203,13 +215,13 @@ def end_one_of(username: str, uid: str) -> bool:
 def end_others(username: str, session_key: str | None) -> int:
     """End all sessions of the user but the one with this key; returns how many there were."""
     kept = schema.session_uid(session_key) if session_key else ""
+    listed = store().get_row(schema.user_row(username), prefix=schema.SESSION_COLUMNS, keys_only=True)
     ended = 0
-    for column in store().get_row(schema.user_row(username), prefix=schema.SESSION_COLUMNS):
+    for column in listed:
         uid = column.removeprefix(schema.SESSION_COLUMNS)
         if uid != kept:
-            end(uid)
-            store().delete(schema.user_row(username), column)
-            ended += 1
+            ended += end(uid)
+            _unlist(username, uid)
     return ended
 
 
@@ -229,6 +241,5 @@ def clear_expired() -> int:
             continue
         removed += 1
         if user is not None and user.value:
-            uid = row.removeprefix(schema.SESSION_ROWS)
-            store().delete(schema.user_row(user.value.decode()), schema.session_column(uid))
+            _unlist(user.value.decode(), row.removeprefix(schema.SESSION_ROWS))
     return removed

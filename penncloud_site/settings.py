@@ -158,6 +158,8 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_CLIENT_IP_CALLABLE = "penncloud_site.middleware.client_address"
 AXES_LOCKOUT_CALLABLE = "penncloud_site.error_pages.locked_out"
+AXES_USERNAME_CALLABLE = "penncloud_site.accounts.names.attempted"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 
 # --- Who may ask, and how -------------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
-"""All addresses of the site."""
+"""All addresses of the site. (`/healthz` is answered by the front end's server, before Django.)"""
 
 from __future__ import annotations
 
 from django.urls import include, path
 from django.views.generic import RedirectView
-
-from penncloud_site.health import healthz
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/mail/", permanent=False)),
@@ -13,7 +11,6 @@ urlpatterns = [
     path("mail/", include("mail.urls")),
     path("drive/", include("drive.urls")),
     path("console/", include("adminconsole.urls")),
-    path("healthz", healthz, name="healthz"),
 ]
 
 handler400 = "penncloud_site.error_pages.bad_request"

@@ -6,7 +6,7 @@
 | | `profile` | JSON object: `display_name`, `created` (seconds since 1970), `active` |
 | | `operator` | `1`, or absent |
 | | `last_login` | ISO 8601 time, UTC |
-| | `session:<uid>` | empty: the session of that uid was opened by this user (a list to look at and to end) |
+| | `session:<uid>` | decimal seconds since 1970 at which this user's session of that uid was put on the list |
 | `session:<uid>` | `user` | user name, or empty before a log-in |
 | | `data` | the session, as `SessionBase.encode` writes it |
 | | `expires` | decimal seconds since 1970 |

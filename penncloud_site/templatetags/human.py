@@ -13,8 +13,7 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 UNITS = ("kB", "MB", "GB", "TB", "PB")
-# Background classes of Tabler that are dark enough for white initials in both themes.
-COLORS = ("blue", "azure", "indigo", "purple", "pink", "red", "orange", "green", "teal", "cyan")
+AVATAR_HUES = 10  # the classes avatar-hue-0 to -9 of site.css
 
 
 @register.filter
@@ -66,7 +65,7 @@ def ago(when: datetime | float | None) -> SafeString | str:
 @register.filter
 def avatar_color(name: object) -> str:
     """The class that colours this name's avatar: the same name, the same colour, on every page."""
-    return f"bg-{COLORS[zlib.crc32(str(name).encode()) % len(COLORS)]}"
+    return f"avatar-hue-{zlib.crc32(str(name).encode()) % AVATAR_HUES}"
 
 
 @register.filter
