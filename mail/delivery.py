@@ -149,6 +149,7 @@ def _put_sent(batch: Batch, user: str, sent: str, draft: Draft, recipients: Reci
         bcc=recipients.bcc,
         draft=draft.uid,
         typed=("", "", ""),
+        answers="",
     )
     batch.delete_row(schema.message_row(user, draft.uid))
     batch.delete(schema.mailbox_row(user), entry_column(Folder.DRAFTS, draft.uid))

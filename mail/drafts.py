@@ -208,7 +208,14 @@ class Drafts:
         _, parent = self.mailbox.header(reply_to)
         references = references_of_reply(parent)
         return Header(
-            "", thread_of("", references), self.sender, "", 0, in_reply_to=parent.message_id, references=references
+            message_id="",
+            thread=thread_of("", references),
+            sender=self.sender,
+            subject="",
+            date=0,
+            in_reply_to=parent.message_id,
+            references=references,
+            answers=reply_to,
         )
 
     def _header(self, content: Content, reply: Header) -> Header:
@@ -222,6 +229,7 @@ class Drafts:
             in_reply_to=reply.in_reply_to,
             references=reply.references,
             typed=content.typed,
+            answers=reply.answers,
         )
 
     def _cells(self, uid: str) -> dict[str, Cell]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from kvstore.client import Batch, Cell, Client
 from kvstore.errors import RequirementFailed, TryAgain
 from mail import limits, schema
-from mail.message import Header, Kind, Summary
+from mail.message import Address, Header, Kind, Summary
 from mail.schema import Folder, entry_column, entry_prefix
 
 ATTEMPTS = 8
@@ -73,6 +73,14 @@ class Message:
     folder: Folder
     header: Header
     body: str
+
+    @property
+    def people(self) -> list[tuple[str, tuple[Address, ...]]]:
+        """The addressees by the name of their field; of a draft, what was typed."""
+        header = self.header
+        named = (("To", header.to), ("Cc", header.cc), ("Bcc", header.bcc))
+        typed = ((label, Address(text)) for (label, _), text in zip(named, header.typed, strict=True) if text)
+        return [(label, people) for label, people in named if people] or [(label, (one,)) for label, one in typed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +178,30 @@ class Mailbox:
         """The messages of a conversation in any folder, oldest first; the newest `limits.MAX_CONVERSATION` of them."""
         row = schema.thread_row(self.user, thread)
         cells = self.client.get_row(row, "", limits.MAX_CONVERSATION, reverse=True, keys_only=True)
-        lines = (self._line(uid) for uid in sorted(cells))
+        lines = (self.line(uid) for uid in sorted(cells))
         return [line for line in lines if line is not None]
+
+    def line(self, uid: str) -> Line | None:
+        """The list line of a message wherever it is; None when there is no such message any more."""
+        for _ in range(ATTEMPTS):
+            place = self.client.get(self._message(uid), schema.FOLDER)
+            if place is None:
+                return None
+            folder = Folder(place.value.decode())
+            cell = self.client.get(self._mailbox, entry_column(folder, uid))
+            if cell is not None:
+                return Line(uid, folder, Summary.decode(cell.value))
+            # Moved to another folder between the two reads: it is somewhere, so look again rather than leave it out.
+        raise Contended("a message of this conversation is being moved again and again")
+
+    def neighbours(self, folder: Folder, uid: str) -> tuple[str, str]:
+        """The uids of the messages next newer and next older than `uid` in `folder`; "" where there is none."""
+        column, prefix = entry_column(folder, uid), entry_prefix(folder)
+        newer = self.client.get_row(self._mailbox, prefix, 1, start=column + "\0", keys_only=True)
+        older = self.client.get_row(self._mailbox, prefix, 1, end=column, reverse=True, keys_only=True)
+        return tuple(  # type: ignore[return-value]
+            schema.parse_entry_column(next(iter(cells)))[1] if cells else "" for cells in (newer, older)
+        )
 
     # --- changing
 
@@ -313,19 +343,6 @@ class Mailbox:
             if cell is not None:
                 cells[uid] = (Summary.decode(cell.value), cell)
         return cells
-
-    def _line(self, uid: str) -> Line | None:
-        """The list line of a message wherever it is; None when there is no such message any more."""
-        for _ in range(ATTEMPTS):
-            place = self.client.get(self._message(uid), schema.FOLDER)
-            if place is None:
-                return None
-            folder = Folder(place.value.decode())
-            cell = self.client.get(self._mailbox, entry_column(folder, uid))
-            if cell is not None:
-                return Line(uid, folder, Summary.decode(cell.value))
-            # Moved to another folder between the two reads: it is somewhere, so look again rather than leave it out.
-        raise Contended("a message of this conversation is being moved again and again")
 
     def _parse(self, cells: dict[str, Cell]) -> list[Line]:
         lines = []

@@ -58,7 +58,7 @@ class Header:
 
     `thread` names the conversation (see `thread_of`). `draft` is, in a sent copy, the uid of the draft it was written as,
     else "". A draft keeps what was typed as recipients in `typed`, one text for each of To, Cc, Bcc, since it may be half
-    an address; its `to`, `cc` and `bcc` are empty.
+    an address; its `to`, `cc` and `bcc` are empty; and in `answers` the uid of the owner's message that it replies to.
     """
 
     message_id: str
@@ -74,6 +74,7 @@ class Header:
     references: tuple[str, ...] = ()
     draft: str = ""
     typed: tuple[str, str, str] = ("", "", "")
+    answers: str = ""
 
     @property
     def recipients(self) -> tuple[Address, ...]:
