@@ -22,7 +22,7 @@ MAX_MESSAGE = 20 * MIB
 MAX_BULK = 20 * MIB
 """Largest bulk part of one frame from a client."""
 MAX_PEER_BULK = 256 * MIB
-"""Largest bulk part of one frame from a node: a new primary sends the whole tail of its log in one."""
+"""Largest bulk part of one frame from a node: several entries may come in one."""
 SCAN_PAGE_CELLS = 500
 SCAN_PAGE_BYTES = 1 * MIB
 """A page of a scan ends at whichever of the two comes first (one cell at least)."""
@@ -88,4 +88,4 @@ assert HEARTBEAT_DEAD < COORDINATOR_GRACE, "the grace must let every live node b
 assert HEARTBEAT_DEAD + GRANT_WAIT < 3.0, "a hung node's tablets must take writes again within 3 s"
 assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
 assert MAX_BATCH + 64 * MAX_OPERATIONS <= MAX_MESSAGE, "the largest batch must fit into one frame"
-assert (MAX_ENTRIES_IN_FLIGHT + 2) * (MAX_ENTRY + MAX_BATCH + MIB) <= MAX_PEER_BULK, "so must a primary's tail"
+assert (MAX_ENTRIES_IN_FLIGHT + 2) * (MAX_ENTRY + MAX_BATCH + MIB) <= MAX_PEER_BULK, "so must what a member lacks"

@@ -92,7 +92,7 @@ KINDS: dict[int, type] = {
 }
 NUMBERS: dict[type, int] = {kind: number for number, kind in KINDS.items()}
 
-WRITE, WRITTEN, WRITTEN_MANY, GET, CELL_ANSWER = 2, 3, 4, 5, 6
+WRITE, WRITTEN_MANY, GET, CELL_ANSWER, APPEND = 2, 4, 5, 6, 33
 
 _BULK = settings.BULK_VALUE
 _pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
@@ -197,7 +197,7 @@ def _entries_and_bulk(entries: Iterable[Entry]) -> tuple[list[list[int]], list[B
 
 def _write_append(message: messages.Append, request_id: int) -> list[Buffer]:
     described, bulk, total = _entries_and_bulk(message.entries)
-    head = [33, request_id, message.tablet, message.epoch, message.sender.node, message.sender.incarnation]
+    head = [APPEND, request_id, message.tablet, message.epoch, message.sender.node, message.sender.incarnation]
     return frame([*head, message.previous_epoch, message.previous, message.commit, described], bulk, total)
 
 
@@ -358,5 +358,5 @@ _READERS: dict[int, Callable[[list[Any], Buffer], Any]] = {
     CELL_ANSWER: _read_cell_answer,
     NUMBERS[messages.Page]: _read_page,
     NUMBERS[messages.Results]: _read_results,
-    NUMBERS[messages.Append]: _read_append,
+    APPEND: _read_append,
 }

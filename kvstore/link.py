@@ -1,0 +1,237 @@
+"""A client's one connection to one server, with many requests in flight on it.
+
+A request is put down as a `Pending` under its id; whoever takes it out again (the reader with its answer, the sweep past
+its deadline, the end of the connection) is the one who answers its waiter, so every waiter is answered exactly once. That
+holds among plain threads too, since taking an entry out of a `dict` is one step of the interpreter.
+
+A link dials when it is first asked something, and again when it is asked something after a break; a moment after a failed
+attempt it does not try again but says so at once, so that the callers' pauses bound the rate of attempts.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Protocol
+
+from kvstore import clock
+from kvstore.codec import Malformed
+from kvstore.errors import AuthenticationFailed, BadRequest
+from kvstore.handshake import Role
+from kvstore.messages import Written
+from kvstore.mutation import Buffer, Outcome, Version
+from kvstore.retry import NoAnswer, NotSent
+from kvstore.wire import WRITTEN_MANY, read_message
+
+_REDIAL_PAUSE = 0.05
+
+
+class Channel(Protocol):
+    """What a link needs of a connection (`kvstore.greenlets.Channel`, `kvstore.threads.ThreadChannel`)."""
+
+    closed: bool
+
+    def read(self) -> list[tuple[list[Any], bytes]]: ...
+    def send(self, parts: Sequence[Buffer]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Callers(Protocol):
+    """What a client needs to wait and to wake: plain threads or greenlets."""
+
+    waiter: Any
+    event: Any
+
+    def dial(self, address: tuple[str, int], key: bytes, role: Role, name: str, expected: str | None) -> Channel: ...
+    def spawn(self, name: str, function: Callable[..., None], *arguments: Any) -> None: ...
+    def wake(self, answers: Sequence[tuple[Any, Any]]) -> None: ...
+    def check_caller(self) -> None: ...
+
+
+class Pending:
+    """A request that waits for its answer: the message, a `Version` for a write that was done, `NoAnswer` or `NotSent`."""
+
+    __slots__ = ("asked", "deadline", "tablet", "waiter")
+
+    def __init__(self, waiter: Any, tablet: int, asked: float, deadline: float) -> None:
+        self.waiter = waiter
+        self.tablet = tablet
+        self.asked = asked
+        self.deadline = deadline
+
+
+class _Session:
+    """One connection's life, from before it is dialled to after it has ended."""
+
+    __slots__ = ("channel", "over", "pending", "queue", "started")
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Pending] = {}
+        self.queue: deque[Sequence[Buffer]] = deque()
+        self.channel: Channel | None = None
+        self.started = False
+        self.over: NoAnswer | NotSent | None = None
+
+    def send(self, parts: Sequence[Buffer]) -> None:
+        if self.channel is not None:
+            self.channel.send(parts)
+            return
+        self.queue.append(parts)
+        # the channel may have come, and the queue been emptied, since the look above
+        if self.channel is not None:
+            self.send_queue()
+
+    def send_queue(self) -> None:
+        channel = self.channel
+        assert channel is not None
+        while self.queue:
+            try:
+                parts = self.queue.popleft()
+            except IndexError:
+                return
+            channel.send(parts)
+
+
+class Link:
+    """The way to one server."""
+
+    def __init__(self, callers: Callers, address: tuple[str, int], key: bytes, name: str, expected: str | None) -> None:
+        """`name` is what we call ourselves; `expected` the name that the server must prove, None for any."""
+        self.address = address
+        self.expected = expected
+        self.refused: AuthenticationFailed | BadRequest | None = None
+        """Why the last handshake failed for good, if it did."""
+        self.new_id = count(1).__next__
+        self._callers = callers
+        self._key = key
+        self._name = name
+        self._session = _Session()
+        self._starting = allocate_lock()
+        self._not_before = 0.0
+        self._failure = ""
+        self._closed = False
+
+    def ask(self, request_id: int, parts: Sequence[Buffer], pending: Pending) -> None:
+        """Send the request `parts`, whose id came from `new_id`; `pending`'s waiter is answered exactly once."""
+        session = self._session
+        session.pending[request_id] = pending
+        if not session.started:
+            self._start(session)
+        if session.over is not None and session.pending.pop(request_id, None) is not None:
+            # it ended, and was swept, between our look at it and our entry
+            self._callers.wake([(pending.waiter, NotSent(session.over.reason))])
+            return
+        session.send(parts)
+
+    def forget(self, request_id: int) -> None:
+        """The caller does not wait any more (it was killed)."""
+        self._session.pending.pop(request_id, None)
+
+    def sweep(self, now: float, stale: Callable[[Pending], bool]) -> float | None:
+        """Answer with `NoAnswer` what is past its deadline or `stale`; since when the oldest of the others waits."""
+        oldest: float | None = None
+        answers: list[tuple[Any, Any]] = []
+        session = self._session
+        for request_id, pending in list(session.pending.items()):
+            if now >= pending.deadline or stale(pending):
+                if session.pending.pop(request_id, None) is not None:
+                    answers.append((pending.waiter, NoAnswer(f"{self._who()} did not answer")))
+            elif oldest is None or pending.asked < oldest:
+                oldest = pending.asked
+        self._callers.wake(answers)
+        return oldest
+
+    def close(self) -> None:
+        """Close for good: what is pending and what is still asked is answered at once."""
+        self._closed = True
+        session = self._session
+        if session.channel is not None:
+            self._end(session, NoAnswer("the client was closed"))
+        else:
+            self._end(session, NotSent("the client was closed"))
+
+    # -- one connection's life
+
+    def _who(self) -> str:
+        return f"{self.expected or 'the server'} at {self.address[0]}:{self.address[1]}"
+
+    def _start(self, session: _Session) -> None:
+        with self._starting:
+            if session.started:
+                return
+            session.started = True
+        if self._closed:
+            self._end(session, NotSent("the client was closed"))
+        elif clock.now() < self._not_before:
+            self._end(session, NotSent(self._failure))
+        else:
+            self._callers.spawn(f"link to {self._who()}", self._run, session)
+
+    def _run(self, session: _Session) -> None:
+        """Dial, then read until the connection ends."""
+        try:
+            channel = self._callers.dial(self.address, self._key, Role.CLIENT, self._name, self.expected)
+        except (OSError, AuthenticationFailed, BadRequest) as error:
+            self.refused = error if not isinstance(error, OSError) else None
+            self._failure = f"{self._who()} cannot be reached: {error}"
+            self._not_before = clock.now() + _REDIAL_PAUSE
+            self._end(session, NotSent(self._failure))
+            return
+        self.refused = None
+        session.channel = channel
+        if session.over is not None:  # closed while it was dialled
+            channel.close()
+            return
+        session.send_queue()
+        reason = "the connection was lost"
+        try:
+            while True:
+                self._answer(session, channel.read())
+        except (EOFError, OSError):
+            pass
+        except Malformed as error:
+            reason = str(error)
+        finally:
+            # whatever ends this reader, even a mistake of our own, must leave no caller waiting for ever
+            self._end(session, NoAnswer(f"{self._who()}: {reason}"))
+
+    def _answer(self, session: _Session, frames: list[tuple[list[Any], bytes]]) -> None:
+        answers: list[tuple[Any, Any]] = []
+        take = session.pending.pop
+        try:
+            for fields, bulk in frames:
+                message = read_message(fields, bulk)
+                if fields[0] == WRITTEN_MANY:
+                    epoch = message.epoch
+                    for request_id, sequence in zip(message.ids, message.sequences, strict=True):
+                        pending = take(request_id, None)
+                        if pending is not None:
+                            answers.append((pending.waiter, Version(epoch, sequence)))
+                    continue
+                if type(message) is Written and message.outcome == Outcome.OK:
+                    message = Version(message.epoch, message.sequence)
+                pending = take(fields[1], None)
+                if pending is not None:  # else the caller has given up meanwhile
+                    answers.append((pending.waiter, message))
+        finally:
+            # a frame that cannot be read ends the connection, not the answers that came before it
+            self._callers.wake(answers)
+
+    def _end(self, session: _Session, reason: NoAnswer | NotSent) -> None:
+        """The connection is over: a new session stands ready, everything pending on the old one is answered."""
+        if session.over is None:
+            session.over = reason
+        if self._session is session:
+            self._session = _Session()
+        if session.channel is not None:
+            session.channel.close()
+        answers: list[tuple[Any, Any]] = []
+        while session.pending:
+            try:
+                _, pending = session.pending.popitem()
+            except KeyError:
+                break
+            answers.append((pending.waiter, reason))
+        self._callers.wake(answers)
