@@ -89,7 +89,7 @@ class StoreCache(BaseCache):
                 return changed
 
     def _row(self, key: str, version: int | None) -> str:
-        return ROWS + hashlib.sha256(self.make_and_validate_key(key, version=version).encode()).hexdigest()[:40]
+        return ROWS + hashlib.sha256(self.make_key(key, version=version).encode()).hexdigest()[:40]
 
     def _entry(self, key: str, version: int | None, value: Any, timeout: Any) -> bytes:
         entry = {
