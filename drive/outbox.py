@@ -76,7 +76,14 @@ def turn_to_purge(store: Client, batch: Batch, user: str, uid: str, upload: byte
 
     `RequirementFailed` if the intent is not there any more: the upload is over, or somebody else gave it up.
     """
+    value = purge_instead(batch, user, uid, upload)
+    store.apply(batch)
+    return value
+
+
+def purge_instead(batch: Batch, user: str, uid: str, upload: bytes) -> bytes:
+    """Add to a batch that the intent `upload` becomes one to collect the chunks, which is returned."""
     value = encode(Kind.PURGE, target=uid)
     drop(batch, user, uid, upload)
-    store.apply(batch.put(schema.work_row(user), uid, value))
+    batch.put(schema.work_row(user), uid, value)
     return value

@@ -78,14 +78,27 @@ class Upload:
     `write` as bytes come, then `finish`, then `commit`. Not for several threads at once.
     """
 
-    def __init__(self, store: Client, user: str, folder: str, raw_name: str, content_type: str, limit: int) -> None:
-        """Check the folder and the name, and do step 1 and 2. `limit`: most bytes. `NotFound`, `InvalidName`, …"""
+    def __init__(
+        self,
+        store: Client,
+        user: str,
+        folder: str,
+        raw_name: str,
+        content_type: str,
+        limit: int,
+        uid: str | None = None,
+    ) -> None:
+        """Check the folder and the name, and do steps 1 and 2. `NotFound`, `InvalidName`, `TooDeep`, store errors.
+
+        `limit`: most bytes. `uid`: chosen by the sender, so that it can ask about this very try later (`give_up_earlier`);
+        `UploadLost` if it was used before.
+        """
         self.store, self.user, self.limit = store, user, limit
         self.tree = Tree(store, user)
         self.name = names.clean(raw_name)
         self.content_type = clean_content_type(content_type, self.name)
         self.folder = self.tree.receiving_folder(folder).uid
-        self.uid = schema.new_uid()
+        self.uid = uid or schema.new_uid()
         self.size = self.chunks = 0
         self._intent = outbox.encode(Kind.UPLOAD, folder=self.folder, started=now().isoformat())
         self._buffer = bytearray()
@@ -106,7 +119,10 @@ class Upload:
         outbox.announce(self.store, self.user, self.uid)
         batch = Batch().put(schema.work_row(self.user), schema.lease_column(self.uid), b"")
         outbox.record(batch, self.user, self.uid, self._intent)
-        self.store.apply(batch)
+        try:
+            self.store.apply(batch.require(schema.node_row(self.user, self.uid), "type", None))
+        except RequirementFailed:
+            raise UploadLost from None
         threading.Thread(target=self._renew, name=f"drive-lease-{self.uid}", daemon=True).start()
         try:
             self.store.put(schema.open_row(self.user, self.uid), schema.OPEN, schema.IS_OPEN)
@@ -251,6 +267,31 @@ class Upload:
                 return  # over, one way or the other; `commit` finds out which
             except StoreError as error:
                 log.info("the lease of upload %s was not renewed: %r", self.uid, error)
+
+
+def give_up_earlier(store: Client, user: str, uid: str) -> Node | None:
+    """Settle an earlier try whose answer the sender did not get: its file if it became visible, else None, and then it never will.
+
+    So a sender that tries again never ends up with the file twice. `UploadLost` if `uid` has not the form of a uid.
+    """
+    if not schema.is_uid(uid):
+        raise UploadLost
+
+    def build() -> tuple[Batch | None, Node | None]:
+        intent = store.get(schema.work_row(user), uid)
+        batch = Batch()
+        if intent is not None:
+            if outbox.decode(intent.value)[0] is not Kind.UPLOAD:
+                return None, None
+            outbox.purge_instead(batch, user, uid, intent.value)
+            return batch, None
+        try:
+            return None, Tree(store, user).find(uid)
+        except DriveError:
+            outbox.record(batch, user, uid, outbox.encode(Kind.VOID))
+            return batch, None
+
+    return settle(store, build)
 
 
 def receive(upload: Upload, read: Callable[[int], bytes], length: int) -> None:
