@@ -120,7 +120,7 @@ def _enqueue(drafts: Drafts, uid: str, revision: str, recipients: Recipients, do
             raise DraftChanged(draft)
         if fence is None:
             continue
-        sent = schema.new_uid()
+        sent = schema.new_uid(after=draft.header.answers)
         client.put(schema.outbox_index_row(sent), sent, Pointer(user, uid).encode())
         batch = Batch()
         batch.require_version(schema.message_row(user, uid), schema.FOLDER, fence.version)
@@ -253,7 +253,7 @@ def _return_to_sender(client: Client, sender: str, uid: str, old: bytes, header:
     False if another worker has changed the intent meanwhile; then nothing happened.
     """
     domain = header.sender.address.partition("@")[2]
-    notice_uid = schema.new_uid()
+    notice_uid = schema.new_uid(after=uid)
     own_id = message_id(notice_uid, domain)
     names = [a for a in header.recipients if username_of(a.address) in left]
     body = (

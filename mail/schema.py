@@ -61,9 +61,14 @@ class Folder(StrEnum):
     TRASH = "trash"
 
 
-def new_uid(now_ms: int | None = None) -> str:
-    """A fresh uid; `now_ms` milliseconds since 1970, the present when None."""
-    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+def new_uid(after: str = "") -> str:
+    """A fresh uid of the present time; later in any case than the uid `after`, if given.
+
+    An answer must sort behind what it answers, also when its machine's clock is behind that of the other.
+    """
+    now = time.time_ns() // 1_000_000
+    if after:
+        now = max(now, uid_time(after) + 1)
     return f"{now:0{TIME_DIGITS}x}{secrets.token_hex(7)[:13]}"
 
 
