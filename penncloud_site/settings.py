@@ -83,7 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",  # contrib.auth's models refer to it; no query is ever made
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
-    "django.contrib.staticfiles",
+    "penncloud_site.static_files.SiteStaticFiles",
     "django_htmx",
     "axes",
     "csp",
@@ -215,7 +215,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # nothing is kept on a front end's disk
     "staticfiles": {
-        "BACKEND": "penncloud_site.static_storage.HashedStorage"
+        "BACKEND": "penncloud_site.static_files.HashedStorage"
         if STATIC_ROOT
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },

@@ -27,6 +27,7 @@ class LogInForm(AuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["username"].label = "User name"
         self.fields["username"].widget.attrs.update({"autocapitalize": "none", "spellcheck": "false"})
         _dress(self)
 

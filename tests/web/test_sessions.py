@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -145,7 +146,7 @@ def test_clearing_away_spares_a_session_that_is_being_renewed(monkeypatch: pytes
     store().put(row, schema.SESSION_EXPIRES, f"{time.time() - 1:.0f}".encode())
     scan = type(store()).scan
 
-    def scan_then_renew(*args: object, **options: object) -> Iterator[object]:
+    def scan_then_renew(*args: Any, **options: Any) -> Iterator[Any]:
         found = list(scan(*args, **options))
         store().put(row, schema.SESSION_EXPIRES, f"{time.time() + 1000:.0f}".encode())
         return iter(found)
