@@ -1,0 +1,224 @@
+"""The coordinator's status as records: the one place that knows the shape of `Admin.status()`.
+
+Times are seconds, sizes bytes. What the status must have (ids, states, ranges, sets) is required, and its absence is
+`MalformedStatus`; figures that a node has not reported yet are zero or None.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class MalformedStatus(Exception):
+    """The status lacks something that it must have; the message names it."""
+
+
+class NodeState(enum.StrEnum):
+    """What the coordinator thinks of a node."""
+
+    UP = "up"  # heard in time
+    SUSPECT = "suspect"  # a heartbeat is late; nothing was decided yet
+    DOWN = "down"  # taken for dead: its roles go to others
+    DISABLED = "disabled"  # runs, but an operator wants it to hold no role
+    DRAINING = "draining"  # being disabled: its roles are on their way to others
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One storage node. `last_heartbeat_s` and `disk_age_s` are ages; None when nothing was ever heard."""
+
+    id: str
+    state: NodeState
+    address: str = ""
+    pid: int = 0
+    incarnation: int = 0
+    last_heartbeat_s: float | None = None
+    disk_age_s: float | None = None
+    log_bytes: int = 0
+    disk_free: int | None = None
+    memory_bytes: int = 0
+    cells: int = 0
+    bytes: int = 0
+    primary_of: int = 0
+    secondary_of: int = 0
+    learner_of: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its process is taken to run and can serve what it holds."""
+        return self.state is not NodeState.DOWN
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether one may count on it: a suspect node may be dead already."""
+        return self.state not in (NodeState.DOWN, NodeState.SUSPECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How far a learner has come with one tablet."""
+
+    node: str
+    cells_done: int
+    cells_total: int
+    bytes_done: int
+
+    @property
+    def percent(self) -> int:
+        """0 to 99: it is complete only when the coordinator has taken the learner into the in-sync set."""
+        if self.cells_total <= 0:
+            return 0
+        return max(0, min(99, self.cells_done * 100 // self.cells_total))
+
+
+@dataclass(frozen=True, slots=True)
+class Tablet:
+    """One tablet: rows in [start, end); an `end` of None has no upper bound."""
+
+    id: int
+    start: str
+    end: str | None
+    epoch: int
+    primary: str
+    in_sync: tuple[str, ...]
+    learners: tuple[str, ...]
+    replicas: tuple[str, ...]
+    wanted: int
+    range_version: int = 0
+    cells: int = 0
+    bytes: int = 0
+    sequence: int = 0
+    digest: str = ""
+    waiting_for: tuple[str, ...] = ()
+    recovery: tuple[Recovery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What holds for the whole cluster."""
+
+    name: str
+    replication: int
+    min_in_sync: int
+    group_rule: str = ""
+    uptime_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The cluster, its nodes and its tablets, as the coordinator saw them at one moment."""
+
+    cluster: Cluster
+    nodes: tuple[Node, ...]
+    tablets: tuple[Tablet, ...]
+
+    def node(self, node_id: str) -> Node | None:
+        """The node of that id, or None."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    def tablet(self, tablet_id: int) -> Tablet | None:
+        """The tablet of that id, or None."""
+        return next((tablet for tablet in self.tablets if tablet.id == tablet_id), None)
+
+    def live(self, node_ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `node_ids` that are not down, in their order."""
+        return tuple(name for name in node_ids if (node := self.node(name)) is not None and node.is_live)
+
+
+def parse(raw: Mapping[str, Any]) -> Status:
+    """`Admin.status()` as records; `MalformedStatus` if a required part is missing or of the wrong kind."""
+    try:
+        return Status(
+            cluster=_cluster(raw["cluster"]),
+            nodes=tuple(sorted((_node(node) for node in raw["nodes"]), key=lambda node: _natural(node.id))),
+            tablets=tuple(sorted((_tablet(tablet) for tablet in raw["tablets"]), key=lambda tablet: tablet.start)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedStatus(f"the status cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sorts node10 after node9."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :] or 0)
+
+
+def _cluster(raw: Mapping[str, Any]) -> Cluster:
+    return Cluster(
+        name=str(raw["name"]),
+        replication=int(raw["replication"]),
+        min_in_sync=int(raw["min_in_sync"]),
+        group_rule=str(raw.get("group_rule") or ""),
+        uptime_s=float(raw.get("uptime_s") or 0.0),
+    )
+
+
+def _age(value: object) -> float | None:
+    """An age in seconds; None when nothing was heard. A clock that stepped must not show a negative one."""
+    return None if value is None else max(0.0, float(value))  # type: ignore[arg-type]
+
+
+def _node(raw: Mapping[str, Any]) -> Node:
+    figures = {
+        name: int(raw.get(name) or 0)
+        for name in (
+            "pid",
+            "incarnation",
+            "log_bytes",
+            "memory_bytes",
+            "cells",
+            "bytes",
+            "primary_of",
+            "secondary_of",
+            "learner_of",
+        )
+    }
+    disk_free = raw.get("disk_free")
+    return Node(
+        id=str(raw["id"]),
+        state=NodeState(raw["state"]),
+        address=str(raw.get("address") or ""),
+        last_heartbeat_s=_age(raw.get("last_heartbeat_s")),
+        disk_age_s=_age(raw.get("disk_age_s")),
+        disk_free=None if disk_free is None else int(disk_free),
+        **figures,
+    )
+
+
+def _names(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, (list, tuple)):
+        raise TypeError(f"a list of node ids was expected, not {raw!r}")
+    return tuple(str(name) for name in raw)
+
+
+def _tablet(raw: Mapping[str, Any]) -> Tablet:
+    end = raw["end"]
+    return Tablet(
+        id=int(raw["id"]),
+        start=str(raw["start"]),
+        end=None if end is None else str(end),
+        epoch=int(raw["epoch"]),
+        primary=str(raw["primary"] or ""),
+        in_sync=_names(raw["in_sync"]),
+        learners=_names(raw["learners"]),
+        replicas=_names(raw["replicas"]),
+        wanted=int(raw["wanted"]),
+        range_version=int(raw.get("range_version") or 0),
+        cells=int(raw.get("cells") or 0),
+        bytes=int(raw.get("bytes") or 0),
+        sequence=int(raw.get("sequence") or 0),
+        digest="" if raw.get("digest") is None else str(raw["digest"]),
+        waiting_for=_names(raw.get("waiting_for") or ()),
+        recovery=tuple(
+            Recovery(
+                node=str(part["node"]),
+                cells_done=int(part.get("cells_done") or 0),
+                cells_total=int(part.get("cells_total") or 0),
+                bytes_done=int(part.get("bytes_done") or 0),
+            )
+            for part in raw.get("recovery") or ()
+        ),
+    )
