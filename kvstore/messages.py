@@ -181,7 +181,8 @@ class Join(PeerMessage):
 
 @dataclass(slots=True)
 class JoinAccepted(PeerMessage):
-    """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot.
+    """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot, of
+    about `cells` cells.
 
     `attempt` repeats the learner's. With `again` nothing was accepted: the stream was lost, and the learner starts over.
     """
@@ -190,6 +191,7 @@ class JoinAccepted(PeerMessage):
     start: int = 0
     attempt: int = 0
     again: bool = False
+    cells: int = 0
 
 
 @dataclass(slots=True)

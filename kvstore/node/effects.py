@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kvstore.messages import Beacon, ChangeRequest, Grant, Heartbeat, PeerMessage, ReplicaDamaged
+from kvstore.errors import NotPrimary
+from kvstore.messages import Beacon, ChangeRequest, Grant, Heartbeat, PeerMessage, Refused, ReplicaDamaged
+
+NOT_PRIMARY_ANY_MORE = Refused(NotPrimary.__name__, "the lease ran out before the answer could be sent")
+"""What a read is answered when its lease did not last (see `Reply`)."""
 
 Token = object
 """Names a client's request: chosen by the driver, never looked into."""

@@ -19,109 +19,374 @@ What the driver promises:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from kvstore import errors, settings
+from kvstore.keys import GroupRule
 from kvstore.messages import (
+    Acknowledge,
+    Announce,
+    Append,
     Beacon,
+    CaughtUp,
     ChangeAnswer,
+    CommitPoint,
+    Configuration,
     Configure,
+    Establish,
     Get,
     GetMap,
     GetRow,
     Grant,
     Heartbeat,
+    Join,
+    JoinAccepted,
+    Member,
     PeerMessage,
+    PeerRefusal,
     ReadResults,
     Register,
     Registered,
+    Relinquish,
     Scan,
+    TabletMap,
     Write,
 )
-from kvstore.node.effects import Effect, Token
+from kvstore.node.catchup import CatchUpToken
+from kvstore.node.effects import Effect, Forward, Reply, SendPeer, StopServing, Token, WakeLog
+from kvstore.node.host import Host
+from kvstore.node.lease import Leases
+from kvstore.node.replica import Replica, Role
+from kvstore.node.rows import check_read, check_rows
+
+PAUSE = 0.5
+"""Seconds between two ticks after which this process must have been paused."""
+DAMAGE_AGAIN = 0.5
+"""Seconds after which a damaged replica that still has a part is reported again."""
 
 
 class Node:
-    """A storage node. `name` is its id in configurations; `out` holds the effects not taken yet."""
+    """A storage node. `name` is its id in configurations."""
 
     def __init__(
-        self, name: str, engine: object, *, boot_id: str, started: float, address: str = "", pid: int = 0
+        self, name: str, engine: Any, *, boot_id: str, started: float, address: str = "", pid: int = 0
     ) -> None:
         """`engine`: an open `kvstore.storage.engine.Engine`. `boot_id`: made at random for this process. `started`: the
         clock's reading when the process began; what it promised in an earlier life may hold for `GRANT_WAIT` from then.
         `address` ("host:port") and `pid` go into the registration."""
-        raise NotImplementedError
+        self.name = name
+        self._engine = engine
+        self._boot_id, self._address, self._pid = boot_id, address, pid
+        self._host = Host(name, engine, Leases(started))
+        self._replicas: dict[int, Replica] = {tablet: Replica(self._host, tablet, 0) for tablet in engine.tablets}
+        self._configurations: dict[int, Configuration] = {}
+        self._addresses: dict[str, str] = {}
+        self._ticked = started
+        self._beaconed = started
+        self._damage_told = started
+        self._disk_age = 0.0
+        self._figures: dict[str, float] = {}
+        self._peer_handlers: dict[type, Callable[[Replica, Any, float], None]] = {
+            Establish: Replica.establish,
+            Announce: Replica.announced,
+            Append: Replica.append,
+            CommitPoint: Replica.commit_point,
+            Acknowledge: _to_leadership("acknowledged"),
+            PeerRefusal: _to_leadership("refused"),
+            Join: _to_leadership("join"),
+            CaughtUp: _to_leadership("caught_up"),
+            JoinAccepted: _join_accepted,
+            Relinquish: _relinquished,
+        }
 
     # -- registration and the coordinator
 
     def register_message(self, now: float) -> Register:
         """What to send first on every new connection to the coordinator."""
-        raise NotImplementedError
+        incarnation = self._host.me.incarnation
+        store = self._engine.store_id
+        return Register(self.name, store, self._boot_id, incarnation, self._address, self._pid, self._reports())
 
     def from_coordinator(self, message: Registered | Configure | ChangeAnswer, now: float) -> None:
         """A message of the coordinator. After `Registered` a heartbeat is sent at once, as an effect."""
-        raise NotImplementedError
+        if self._host.failed:
+            return
+        if isinstance(message, ChangeAnswer):
+            self._learn(message.configuration, now)
+            return
+        if isinstance(message, Registered):
+            if self._host.me.incarnation not in (0, message.incarnation):
+                self.log_failed("the coordinator numbers this process anew: it has lost its state")
+                return
+            self._host.me = Member(self.name, message.incarnation)
+            self._host.group_rule = GroupRule(message.group_rule)
+        elif self._host.me.incarnation == 0:
+            return  # sent to an earlier run on the same connection's name: this one is not registered yet
+        self._addresses = dict(message.addresses)
+        for configuration in message.configurations:
+            self._learn(configuration, now)
+        if isinstance(message, Registered):
+            # until a heartbeat says that it lives, the coordinator takes this run for one that died registering
+            self._host.tell_coordinator(self.heartbeat(now, self._disk_age, self._figures))
 
     def heartbeat(self, now: float, disk_age: float, figures: dict[str, float]) -> Heartbeat | None:
         """What to send every `HEARTBEAT_INTERVAL`; None before the first registration. `disk_age` in seconds."""
-        raise NotImplementedError
+        self._disk_age, self._figures = disk_age, figures
+        if self._host.me.incarnation == 0 or self._host.failed:
+            return None
+        return Heartbeat(self._host.me, disk_age, self._reports(), figures, self._host.full)
+
+    def _reports(self) -> list[Any]:
+        reports = [replica.report() for replica in self._replicas.values()]
+        return [report for report in reports if report is not None]
+
+    def _learn(self, configuration: Configuration, now: float) -> None:
+        """A configuration, whoever passed it on: only the coordinator makes them."""
+        tablet = configuration.tablet
+        known = self._configurations.get(tablet)
+        if self._host.me.incarnation == 0 or (known is not None and known.epoch >= configuration.epoch):
+            return
+        self._configurations[tablet] = configuration
+        if tablet not in self._replicas and self._should_make(configuration):
+            self._engine.create_tablet(tablet, configuration.start, configuration.end, configuration.range_version)
+            made_at = self._engine.append_epoch(tablet, configuration.epoch)
+            replica = self._replicas[tablet] = Replica(self._host, tablet, made_at)
+            self._host.logged(replica)
+        if tablet in self._replicas:
+            self._replicas[tablet].learn(configuration, now)
+
+    def _should_make(self, configuration: Configuration) -> bool:
+        """Whether an empty replica is what this node should have: at the tablet's making, or to learn. A member of the
+        in-sync set that has none has lost it; an empty one in its place would lose what was acknowledged."""
+        making = configuration.primary is None and not configuration.in_sync
+        return (making and self.name in configuration.replicas) or self._host.me in configuration.learners
 
     # -- peers
 
     def from_peer(self, message: PeerMessage | Beacon | Grant, now: float) -> None:
         """A message of another node."""
-        raise NotImplementedError
+        if self._host.failed or self._host.me.incarnation == 0:
+            return
+        if isinstance(message, Beacon):
+            self._beacon_came(message, now)
+            return
+        if isinstance(message, Grant):
+            for tablet in self._host.leases.granted(message):
+                leadership = self._replicas[tablet].leadership
+                if leadership is not None:
+                    leadership.lease_renewed(now)
+            return
+        if isinstance(message, Announce | Establish | PeerRefusal) and message.configuration is not None:
+            self._learn(message.configuration, now)
+        handler = self._peer_handlers[type(message)]
+        replica = self._replicas.get(message.tablet)
+        if replica is not None:
+            handler(replica, message, now)
+
+    def _beacon_came(self, beacon: Beacon, now: float) -> None:
+        granted: dict[int, int] = {}
+        for tablet, epoch in beacon.tablets.items():
+            replica = self._replicas.get(tablet)
+            if replica is None or replica.configuration is None:
+                continue
+            if replica.epoch > epoch:
+                # who leads under an older epoch hears of it here, if the coordinator cannot reach it
+                news = Announce(tablet, replica.epoch, self._host.me, replica.configuration)
+                self._host.send(beacon.sender.node, news)
+            elif self._may_grant(replica, beacon.sender, epoch) and self._host.leases.give(
+                tablet, epoch, beacon.sender, now
+            ):
+                granted[tablet] = epoch
+        if granted and beacon.sender.node in self._host.links:
+            self._host.out.append(SendPeer(beacon.sender.node, Grant(self._host.me, beacon.number, granted)))
+
+    def _may_grant(self, replica: Replica, sender: Member, epoch: int) -> bool:
+        follows = replica.role in (Role.SECONDARY, Role.LEARNER)
+        return follows and replica.epoch == epoch and replica.primary == sender and replica.epoch_is_durable
 
     def peer_connected(self, node: str, now: float) -> None:
         """What is sent to `node` from now on arrives, in order, until the connection is lost."""
-        raise NotImplementedError
+        self._host.links.add(node)
+        self._link_changed(node, now)
+        self._host.beacon_due = True
 
     def peer_disconnected(self, node: str, now: float) -> None:
         """The connection on which this node sends to `node` is gone; what was sent last may be lost."""
-        raise NotImplementedError
+        self._host.links.discard(node)
+        self._link_changed(node, now)
+
+    def _link_changed(self, node: str, now: float) -> None:
+        if not self._host.failed:
+            for replica in self._replicas.values():
+                replica.link_changed(node, now)
 
     def primary_answered(self, token: Token, message: object | None, now: float) -> None:
         """The answer to a `RequestPrimary` (a `Refused` included), or None: the connection was lost."""
-        raise NotImplementedError
+        assert isinstance(token, CatchUpToken)
+        replica = self._replicas.get(token.tablet)
+        if replica is not None and replica.catchup is not None and not self._host.failed:
+            replica.catchup.answered(token, message, now)
 
     # -- clients
 
     def client_request(
-        self, token: Token, request: Write | Get | GetRow | Scan | ReadResults | GetMap, now: float
+        self,
+        token: Token,
+        request: Write | Get | GetRow | Scan | ReadResults | GetMap,
+        now: float,
+        forwarded: bool = False,
     ) -> None:
-        """A client's request. `token` is answered exactly once, unless the process dies."""
-        raise NotImplementedError
+        """A client's request. `token` is answered exactly once, unless the process dies. `forwarded`: another node passed it
+        on, so that it is not passed on again (two nodes of different epochs would play it back and forth)."""
+        if isinstance(request, GetMap):
+            configurations = list(self._configurations.values())
+            map_ = TabletMap(configurations, dict(self._addresses), self._host.group_rule.pattern)
+            self._host.out.append(Reply(token, map_))
+            return
+        configuration = self._configurations.get(request.tablet)
+        replica = self._replicas.get(request.tablet)
+        if configuration is None:
+            self._host.refuse(token, errors.WrongTablet, f"node {self.name} knows no tablet {request.tablet}")
+        elif not isinstance(request, ReadResults) and request.range_version != configuration.range_version:
+            self._host.refuse(token, errors.WrongTablet, "the tablet's range is another", configuration)
+        elif replica is None or replica.leadership is None or self._host.failed:
+            self._not_leading(token, request, replica, configuration, forwarded)
+        elif isinstance(request, Write):
+            try:
+                check_rows(request.mutation.header, configuration, self._host.group_rule)
+            except errors.StoreError as error:
+                self._host.refuse(token, type(error), str(error), configuration)
+                return
+            replica.leadership.gathering.submit(token, request.mutation, configuration)
+        elif isinstance(request, ReadResults) and request.epoch != configuration.epoch:
+            self._host.refuse(token, errors.NotPrimary, "the epoch is another", configuration)
+        else:
+            try:
+                check_read(request, configuration)
+            except errors.StoreError as error:
+                self._host.refuse(token, type(error), str(error), configuration)
+                return
+            replica.leadership.read(token, request, now)
+
+    def _not_leading(
+        self, token: Token, request: object, replica: Replica | None, configuration: Configuration, forwarded: bool
+    ) -> None:
+        follows = replica is not None and replica.role == Role.SECONDARY and not self._host.failed
+        primary = configuration.primary
+        if follows and primary is not None and not forwarded and isinstance(request, Get | GetRow | Scan):
+            self._host.out.append(Forward(token, primary.node, request))
+        else:
+            message = f"node {self.name} does not lead the tablet"
+            self._host.refuse(token, errors.NotPrimary, message, configuration)
 
     # -- the log
 
     def synced(self, lsn: int, now: float) -> None:
         """Everything appended up to `lsn` is on disk."""
-        raise NotImplementedError
+        if self._host.failed:
+            return
+        host = self._host
+        host.synced = max(host.synced, lsn)
+        for replica in list(host.unsynced):
+            if replica.on_synced(now):
+                host.unsynced.discard(replica)
 
     def log_failed(self, reason: str) -> None:
         """The log could not be made durable. It is never tried again: the node stops serving (trap 23)."""
-        raise NotImplementedError
+        if self._host.failed:
+            return
+        self._host.failed = True
+        for replica in self._replicas.values():
+            replica.give_up()
+        self._host.out.append(StopServing(reason))
 
     def out_of_space(self, full: bool) -> None:
         """Whether there is no room for writes any more (trap 27): they are refused with `NoSpace`, reads go on."""
-        raise NotImplementedError
+        self._host.full = full
 
     def replica_damaged(self, tablet: int, reason: str, now: float) -> None:
         """The engine found damage in a tablet's data (its `on_corrupt`): the replica must be rebuilt from another."""
-        raise NotImplementedError
+        if tablet in self._replicas:
+            self._replicas[tablet].report_damage(reason)
 
     # -- time
 
     def flush(self, now: float) -> None:
         """After a round of inputs: waiting writes become entries, entries are sent."""
-        raise NotImplementedError
+        host = self._host
+        if host.gathering and not host.failed:
+            for replica in host.gathering:
+                leadership = replica.leadership
+                if leadership is not None and leadership.serving and replica.epoch_is_durable:
+                    leadership.gathering.close_entries(leadership.configuration, now)
+            host.gathering.clear()
+        if host.beacon_due and not host.failed:
+            self._send_beacons(now)
 
     def tick(self, now: float) -> None:
         """Every 20 to 50 ms: beacons, silent members, commit notices, lost requests to the coordinator."""
-        raise NotImplementedError
+        if self._host.failed:
+            return
+        paused = now - self._ticked > PAUSE
+        self._ticked = now
+        tell_damage = now - self._damage_told > DAMAGE_AGAIN
+        for replica in self._replicas.values():
+            if replica.leadership is not None:
+                if paused:
+                    replica.leadership.after_pause(now)
+                replica.leadership.tick(now)
+            if replica.catchup is not None:
+                replica.catchup.tick(now)
+            if tell_damage and replica.damaged and replica.role != Role.OUTSIDER:
+                replica.report_damage(replica.damaged)
+        if tell_damage:
+            self._damage_told = now
+        if now - self._beaconed >= settings.BEACON_INTERVAL:
+            self._send_beacons(now)
+
+    def _send_beacons(self, now: float) -> None:
+        self._host.beacon_due = False
+        self._beaconed = now
+        tablets: dict[str, dict[int, int]] = {}
+        for tablet, replica in self._replicas.items():
+            if replica.leadership is not None and replica.epoch_is_durable:
+                for member in replica.leadership.followers:
+                    tablets.setdefault(member.node, {})[tablet] = replica.epoch
+        for node, led in tablets.items():
+            if node in self._host.links:
+                self._host.out.append(SendPeer(node, self._host.leases.beacon(self._host.me, node, led, now)))
 
     def take_effects(self) -> list[Effect]:
         """The effects since the last call, in the order in which they must be carried out."""
-        raise NotImplementedError
+        out, self._host.out = self._host.out, []
+        if self._host.wake_log:
+            self._host.wake_log = False
+            out.append(WakeLog())
+        return out
 
     @property
     def idle(self) -> bool:
         """Whether the node leads no tablet: it may stop without anybody noticing."""
-        raise NotImplementedError
+        return all(replica.leadership is None for replica in self._replicas.values())
+
+
+def _to_leadership(name: str) -> Callable[[Replica, Any, float], None]:
+    """A handler for what followers say: it concerns a primary only."""
+
+    def handle(replica: Replica, message: Any, now: float) -> None:
+        if replica.leadership is not None:
+            getattr(replica.leadership, name)(message, now)
+
+    return handle
+
+
+def _join_accepted(replica: Replica, message: JoinAccepted, now: float) -> None:
+    if replica.catchup is not None and replica.accepts(message):
+        replica.catchup.accepted(message, now)
+
+
+def _relinquished(replica: Replica, message: Relinquish, now: float) -> None:
+    replica.host.leases.relinquished(message.tablet, message.epoch, message.sender)
+    if replica.leadership is not None:
+        replica.leadership.advance(now)

@@ -1,0 +1,66 @@
+"""Reads: a cell, a page of a row or of a range, the remembered results. From committed cells, at the primary.
+
+A page ends at `SCAN_PAGE_CELLS` cells or `SCAN_PAGE_BYTES` bytes, whichever comes first, with one cell at least: so no
+read keeps the node from its beacons for long (trap 29). One page is a consistent cut of its tablet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from kvstore import settings
+from kvstore.errors import StorageFailure, Unavailable
+from kvstore.messages import CellAnswer, Get, GetRow, Page, ReadResults, Refused, Results, Scan
+from kvstore.node.effects import Reply, Token
+
+if TYPE_CHECKING:
+    from kvstore.node.replica import Replica
+
+ReadRequest = Get | GetRow | Scan | ReadResults
+
+
+def answer_read(replica: Replica, token: Token, request: ReadRequest, valid_until: float) -> None:
+    """Answer `token` with what the replica's committed cells say."""
+    answer: CellAnswer | Page | Results | Refused
+    try:
+        answer = _answer(replica, request)
+    except StorageFailure as error:
+        # another replica has the value: the coordinator will make one of those primary
+        replica.report_damage(f"a value could not be read: {error}")
+        answer = Refused(Unavailable.__name__, f"a value could not be read on {replica.host.name}", None)
+    replica.host.out.append(Reply(token, answer, valid_until))
+
+
+def _answer(replica: Replica, request: ReadRequest) -> CellAnswer | Page | Results:
+    disk, engine = replica.disk, replica.host.engine
+    if isinstance(request, Get):
+        cell = disk.tablet.get(request.row, request.column)
+        if cell is None:
+            return CellAnswer(0, 0, b"")
+        value = cell.value
+        epoch, sequence = cell.version
+        return CellAnswer(epoch, sequence, value if isinstance(value, bytes) else engine.read(cell))
+    if isinstance(request, GetRow):
+        columns = disk.tablet.columns(request.row, request.start, request.end, request.prefix, request.reverse)
+        cells = ((request.row, column, cell) for column, cell in columns)
+        return _page(engine, cells, request.limit, request.keys_only, disk.commit)
+    if isinstance(request, Scan):
+        start, end = request.start, request.end
+        cells = disk.tablet.scan(start, request.start_column, end, request.end_column, request.reverse)
+        return _page(engine, cells, request.limit, request.keys_only, disk.commit)
+    return Results(disk.commit, disk.commit_epoch, disk.results.encode(), disk.tablet.digest)
+
+
+def _page(engine: Any, cells: Iterator[tuple[str, str, Any]], limit: int | None, keys_only: bool, commit: int) -> Page:
+    most = settings.SCAN_PAGE_CELLS if limit is None else min(max(limit, 1), settings.SCAN_PAGE_CELLS)
+    page: list[tuple[str, str, int, int, int, bytes]] = []
+    size = 0
+    for row, column, cell in cells:
+        if len(page) >= most or size >= settings.SCAN_PAGE_BYTES:
+            return Page(page, True, commit)
+        value = b"" if keys_only else engine.read(cell)
+        size += len(row) + len(column) + len(value)
+        epoch, sequence = cell.version
+        page.append((row, column, epoch, sequence, cell.size, value))
+    return Page(page, False, commit)
