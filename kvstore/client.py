@@ -64,13 +64,18 @@ def connect(
     when nobody answers or the cluster has no tablets yet, `AuthenticationFailed` when the key is another cluster's,
     `BadRequest` when the key file cannot be read.
     """
-    client = Client(Router(_callers(), coordinators, read_key(key_file), f"client-{os.getpid()}"), timeout)
+    client = Client(make_router(coordinators, read_key(key_file)), timeout)
     try:
         client.router.wait_for_map(timeout)
     except BaseException:
         client.close()
         raise
     return client
+
+
+def make_router(coordinators: str, key: bytes) -> Router:
+    """A router for whatever this process's callers are; it has not reached anybody yet."""
+    return Router(_callers(), coordinators, key, f"client-{os.getpid()}")
 
 
 def _callers() -> Callers:

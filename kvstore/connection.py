@@ -19,7 +19,7 @@ from kvstore.errors import BadRequest
 from kvstore.mutation import Buffer
 from kvstore.wire import FRAME, open_message
 
-READ_SIZE = 256 * settings.KIB
+READ_SIZE = 128 * settings.KIB
 """What one system call may read; a frame above `LARGE` is received straight into its own memory."""
 LARGE = 64 * settings.KIB
 _MOST_PARTS = 512  # under the system's limit of 1,024 buffers in one call

@@ -22,6 +22,7 @@ from kvstore import clock
 CRASHED = 70
 """Exit status after an unexpected exception (EX_SOFTWARE of sysexits.h)."""
 _METER_INTERVAL = 0.01
+_LATE = 0.1
 
 
 def say(sentence: str) -> None:
@@ -55,6 +56,21 @@ def spawn(name: str, function: Callable[..., None], *arguments: Any) -> gevent.G
     return greenlet
 
 
+def tick_for_ever(interval: float, tick: Callable[[float], None]) -> None:
+    """Call `tick(now)` every `interval` seconds, never before what has already arrived was dealt with.
+
+    After a pause of the whole process the timer and the sockets are ready together. A tick that went first would take
+    everybody for silent whose messages lie unread: so a late one lets the readers run, and comes a turn later.
+    """
+    while True:
+        due = clock.now() + interval
+        gevent.sleep(interval)
+        while clock.now() > due + _LATE:
+            due = clock.now() + interval
+            gevent.sleep(interval)
+        tick(clock.now())
+
+
 class PauseMeter:
     """How long the loop was kept from going round, at worst.
 
@@ -79,6 +95,11 @@ class PauseMeter:
             late = clock.now() - due
             self._recent = max(self._recent, late)
             self.longest = max(self.longest, late)
+
+
+def resident_bytes() -> int:
+    """This process's memory, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def write_pid_file(path: str | os.PathLike[str]) -> None:

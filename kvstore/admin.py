@@ -1,0 +1,73 @@
+"""Cluster control: what the console, the supervisor and the command line ask of the coordinator.
+
+Everything goes to the coordinator; when it is down, `Unavailable` is raised at the deadline, and the cluster serves on.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from kvstore import settings
+from kvstore.client import Client, make_router
+from kvstore.errors import BadRequest
+from kvstore.handshake import read_key
+from kvstore.messages import Done, GetStatus, ProcessExited, SetDisabled, Status
+from kvstore.routing import Router
+
+
+class Admin:
+    """Control of one cluster. Shared by threads or greenlets as a `Client` is."""
+
+    def __init__(self, client: Client | Router, timeout: float = settings.DEFAULT_TIMEOUT) -> None:
+        """By way of `client`'s connections. `timeout`: seconds that each call may take."""
+        self._router = client.router if isinstance(client, Client) else client
+        self._timeout = timeout
+
+    @classmethod
+    def connect(
+        cls,
+        coordinators: str = "127.0.0.1:7400",
+        key_file: str | os.PathLike[str] = "var/cluster.key",
+        timeout: float = settings.DEFAULT_TIMEOUT,
+    ) -> Admin:
+        """With connections of its own, which work before the cluster has tablets. Does not wait: the first call will."""
+        return cls(make_router(coordinators, read_key(key_file)), timeout)
+
+    def status(self) -> dict[str, Any]:
+        """Everything that the coordinator knows, as plain data.
+
+        {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s"},
+         "nodes": [{"id", "address", "pid", "incarnation", "state": "up" | "suspect" | "down" | "disabled" | "draining",
+                    "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
+                    "primary_of", "secondary_of", "learner_of"}],
+         "tablets": [{"id", "start", "end", "epoch", "range_version", "primary": node id or None, "in_sync": [node id],
+                      "learners": [node id], "replicas": [node id, in election order], "wanted", "cells", "bytes",
+                      "sequence", "digest", "waiting_for": [node id],
+                      "recovery": [{"node", "cells_done", "cells_total", "bytes_done"}]}]}
+        """
+        answer = self._router.control(GetStatus(), self._timeout)
+        if not isinstance(answer, Status):
+            raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")
+        return answer.status
+
+    def disable(self, node: str) -> None:
+        """Take the node out of service: its roles move to others first. Returns when that is decided, not when it is done."""
+        self._tell(SetDisabled(node, True))
+
+    def enable(self, node: str) -> None:
+        """Put a disabled node back into service; it catches up first."""
+        self._tell(SetDisabled(node, False))
+
+    def process_exited(self, node: str, pid: int) -> None:
+        """The supervisor has reaped the process: it is dead for certain, so nobody need wait until it would be missed."""
+        self._tell(ProcessExited(node, pid))
+
+    def close(self) -> None:
+        """Close the connections (those of a client that was handed in as well)."""
+        self._router.close()
+
+    def _tell(self, message: SetDisabled | ProcessExited) -> None:
+        answer = self._router.control(message, self._timeout)
+        if not isinstance(answer, Done):
+            raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")

@@ -1,0 +1,334 @@
+"""A storage node's process: sockets, clock and loop around `kvstore.node.node` and the storage engine.
+
+Everything runs in one thread on gevent's loop, in rounds: what has arrived on all connections is fed to the node, then the
+node is flushed once (waiting writes become entries) and its effects are carried out; what they send leaves in one system
+call for each connection. The log is synced while the entries are on their way to the secondaries.
+
+Nothing here waits between an append and its answer: an answer is an effect of a later round. So there is nothing to time
+out there, and no greenlet can be interrupted half way (trap 28).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.event
+
+from kvstore import clock, messages, settings, wire
+from kvstore.codec import Malformed
+from kvstore.connection import parse_address
+from kvstore.dialer import Dialer
+from kvstore.errors import BadRequest, NoSpace, StorageFailure, Unavailable
+from kvstore.greenlets import Channel, Listener
+from kvstore.handshake import Role, read_key
+from kvstore.messages import Refused
+from kvstore.node import effects
+from kvstore.node.admission import check_mutation
+from kvstore.node.answers import send_answer, send_committed
+from kvstore.node.node import Node
+from kvstore.node.peers import Peers
+from kvstore.storage.commit import GroupCommitter
+from kvstore.storage.engine import Engine
+from kvstore.storage.maintenance import Maintenance
+from kvstore.supervision import (
+    PauseMeter,
+    crash_on_error,
+    die,
+    resident_bytes,
+    say,
+    spawn,
+    tick_for_ever,
+    write_pid_file,
+)
+from kvstore.wire import NUMBERS, WRITE, encode, read_message
+
+_TICK = 0.02
+_FROM_PEERS = (messages.PeerMessage, messages.Beacon, messages.Grant)
+_FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAnswer)
+_REQUEST_KINDS = frozenset(
+    NUMBERS[kind]
+    for kind in (
+        messages.Write,
+        messages.Get,
+        messages.GetRow,
+        messages.Scan,
+        messages.GetMap,
+        messages.ReadResults,
+    )
+)
+
+
+class NodeServer:
+    """One running storage node."""
+
+    def __init__(
+        self, node: Node, engine: Engine, key: bytes, name: str, listen: tuple[str, int], coordinators: str
+    ) -> None:
+        """Listens from here on; `OSError` when the address is taken. `coordinators`: as `kvstore.client.connect` takes them."""
+        self._node = node
+        self._engine = engine
+        self._name = name
+        self._loop = gevent.get_hub().loop
+        self._round_scheduled = False
+        self._meter = PauseMeter()
+        self._peers = Peers(key, name, self._peer_up, self._peer_down)
+        self._coordinator = Dialer(
+            key,
+            name,
+            None,
+            on_up=self._coordinator_up,
+            on_down=self._coordinator_down,
+            on_frames=self._from_coordinator,
+            report=say,
+        )
+        self._coordinator.aim([parse_address(text) for text in coordinators.split(",")])
+        self._committer = GroupCommitter(engine, self._synced, self._log_failed)
+        self._maintenance = Maintenance(engine)
+        self._sent_last: tuple[Any, list[Any]] = (None, [])
+        self._listener = Listener(listen, key, name, self._serve, spawn, say)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return self._listener.address
+
+    def start(self) -> None:
+        """Start serving."""
+        self._engine.on_corrupt = self._damaged
+        spawn("pause meter", self._meter.run)
+        spawn("group commit", self._committer.run)
+        spawn("maintenance", self._maintenance.run)
+        spawn("listener", self._listener.run)
+        spawn("link to the coordinator", self._coordinator.run)
+        spawn("ticker", tick_for_ever, _TICK, self._tick)
+        spawn("heart", tick_for_ever, settings.HEARTBEAT_INTERVAL, self._beat)
+
+    # -- connections
+
+    def _serve(self, channel: Channel) -> None:
+        """Feed the node what comes over one connection, until it ends."""
+        from_node = channel.partner.role is Role.NODE
+        try:
+            while True:
+                frames = channel.read()
+                for fields, bulk in frames:
+                    self._handle(channel, from_node, fields, bulk)
+                self._wake()
+                if channel.unsent > settings.MAX_UNSENT:
+                    channel.wait_emptied()  # whoever asks faster than he reads is not read from meanwhile
+        except (EOFError, OSError):
+            pass
+        except BadRequest as error:
+            say(f"{channel.partner.name} was disconnected: {error}")
+
+    def _handle(self, channel: Channel, from_node: bool, fields: list[Any], bulk: bytes) -> None:
+        request_id = fields[1]
+        if fields[0] in _REQUEST_KINDS:
+            if not request_id:
+                raise Malformed("a request needs an id")
+            try:
+                request = read_message(fields, bulk)
+                if fields[0] == WRITE:
+                    check_mutation(request.mutation)
+            except Malformed:
+                raise
+            except BadRequest as error:
+                channel.send(encode(Refused(type(error).__name__, str(error)), request_id))
+                return
+            self._node.client_request((channel, request_id), request, clock.now())
+            return
+        message = read_message(fields, bulk)
+        if not from_node or not isinstance(message, _FROM_PEERS):
+            raise Malformed(f"a node takes no {type(message).__name__} from a {channel.partner.role.name.lower()}")
+        if message.sender.node != channel.partner.name:
+            raise Malformed(f"{channel.partner.name} speaks as {message.sender.node}")
+        self._node.from_peer(message, clock.now())
+
+    def _peer_up(self, node: str) -> None:
+        self._node.peer_connected(node, clock.now())
+        self._wake()
+
+    def _peer_down(self, node: str) -> None:
+        self._node.peer_disconnected(node, clock.now())
+        self._wake()
+
+    def _coordinator_up(self, channel: Channel) -> None:
+        channel.send(encode(self._node.register_message(clock.now())))
+
+    def _coordinator_down(self) -> None:
+        say("the coordinator's connection is gone; serving goes on without it")
+
+    def _from_coordinator(self, frames: list[tuple[list[Any], bytes]]) -> None:
+        for fields, bulk in frames:
+            message = read_message(fields, bulk)
+            if not isinstance(message, _FROM_COORDINATOR):
+                raise Malformed(f"a node takes no {type(message).__name__} from the coordinator")
+            if not isinstance(message, messages.ChangeAnswer):
+                self._peers.learn(message.addresses)
+            self._node.from_coordinator(message, clock.now())
+        self._wake()
+
+    # -- the log, the engine and time
+
+    def _synced(self, lsn: int) -> None:
+        self._node.synced(lsn, clock.now())
+        self._wake()
+
+    def _log_failed(self, reason: str) -> None:
+        self._node.log_failed(reason)
+        self._wake()
+
+    def _damaged(self, tablet: int, reason: str) -> None:
+        say(f"tablet {tablet} is damaged on disk and will be rebuilt: {reason}")
+        self._node.replica_damaged(tablet, reason, clock.now())
+        self._wake()
+
+    def _tick(self, now: float) -> None:
+        self._node.tick(now)
+        self._wake()
+
+    def _beat(self, now: float) -> None:
+        try:
+            self._engine.check_space()
+            full = False
+        except NoSpace:
+            full = True
+        self._node.out_of_space(full)
+        heartbeat = self._node.heartbeat(now, self._committer.disk_age(), self._figures())
+        if heartbeat is not None:
+            self._coordinator.send(encode(heartbeat))
+        self._wake()
+
+    def _figures(self) -> dict[str, float]:
+        """What the console shows of the process; the engine's own figures among them."""
+        figures = {name: float(value) for name, value in self._engine.metrics().items()}
+        figures["memory_bytes"] = float(resident_bytes())
+        figures["longest_pause_ms"] = self._meter.longest * 1000
+        figures["recent_pause_ms"] = self._meter.take_recent() * 1000
+        return figures
+
+    # -- rounds
+
+    def _wake(self) -> None:
+        """Have a round at the end of this turn of the loop, when every connection that was ready has been read."""
+        if not self._round_scheduled:
+            self._round_scheduled = True
+            self._loop.run_callback(self._round)
+
+    def _round(self) -> None:
+        self._round_scheduled = False
+        self._node.flush(clock.now())
+        for effect in self._node.take_effects():
+            _CARRIERS[type(effect)](self, effect)
+        self._sent_last = (None, [])
+
+    def _send_peer(self, effect: effects.SendPeer) -> None:
+        # the same entries go to every secondary: they are put into a frame once
+        if self._sent_last[0] is not effect.message:
+            self._sent_last = (effect.message, encode(effect.message))
+        self._peers.send(effect.node, self._sent_last[1])
+
+    def _send_coordinator(self, effect: effects.SendCoordinator) -> None:
+        self._coordinator.send(encode(effect.message))
+
+    def _reply(self, effect: effects.Reply) -> None:
+        # the value was read before, the clock is read now: a process that was paused in between finds its lease over (trap 3)
+        if effect.valid_until < clock.now():
+            send_answer(effect.token, effects.NOT_PRIMARY_ANY_MORE)
+        else:
+            send_answer(effect.token, effect.message)
+
+    def _committed(self, effect: effects.Committed) -> None:
+        send_committed(effect)
+
+    def _forward(self, effect: effects.Forward) -> None:
+        token: Any = effect.token
+
+        def answered(fields: list[Any] | None, bulk: bytes) -> None:
+            if fields is None:
+                refusal = Refused(Unavailable.__name__, f"{effect.node}, which leads the tablet, cannot be reached")
+                send_answer(token, refusal)
+                return
+            channel, request_id = token
+            channel.send(wire.frame([fields[0], request_id, *fields[2:]], [bulk] if bulk else [], len(bulk)))
+
+        self._peers.ask(effect.node, effect.request, answered)
+
+    def _request_primary(self, effect: effects.RequestPrimary) -> None:
+        def answered(fields: list[Any] | None, bulk: bytes) -> None:
+            message = None if fields is None else read_message(fields, bulk)
+            self._node.primary_answered(effect.token, message, clock.now())
+            self._wake()
+
+        self._peers.ask(effect.node, effect.request, answered)
+
+    def _wake_log(self, effect: effects.WakeLog) -> None:
+        self._committer.wake()
+
+    def _stop_serving(self, effect: effects.StopServing) -> None:
+        die(f"{self._name} stops: {effect.reason}")
+
+
+_CARRIERS: dict[type, Callable[[NodeServer, Any], None]] = {
+    effects.SendPeer: NodeServer._send_peer,
+    effects.SendCoordinator: NodeServer._send_coordinator,
+    effects.Reply: NodeServer._reply,
+    effects.Committed: NodeServer._committed,
+    effects.Forward: NodeServer._forward,
+    effects.RequestPrimary: NodeServer._request_primary,
+    effects.WakeLog: NodeServer._wake_log,
+    effects.StopServing: NodeServer._stop_serving,
+}
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m kvstore node", description="Run a storage node.")
+    parser.add_argument("--id", required=True, metavar="NAME", help="the node's name in the cluster, for good")
+    parser.add_argument("--listen", required=True, metavar="HOST:PORT")
+    parser.add_argument("--data-dir", required=True, metavar="DIR")
+    parser.add_argument("--key-file", required=True, metavar="FILE")
+    parser.add_argument("--coordinators", default="127.0.0.1:7400", metavar="HOST:PORT,…")
+    parser.add_argument("--pid-file", metavar="FILE")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Run a storage node until it is told to stop; the exit status."""
+    started = clock.now()
+    options = _arguments(argv)
+    try:
+        key = read_key(options.key_file)
+        listen = parse_address(options.listen)
+        engine = Engine.open(options.data_dir)
+        node = Node(
+            options.id,
+            engine,
+            boot_id=secrets.token_hex(8),
+            started=started,
+            address=options.listen,
+            pid=os.getpid(),
+        )
+        server = NodeServer(node, engine, key, options.id, listen, options.coordinators)
+    except (BadRequest, StorageFailure) as error:
+        say(f"{options.id}: {error}")
+        return 1
+    except OSError as error:
+        say(f"{options.id}: {error.filename or options.listen}: {error.strerror or error}")
+        return 1
+    crash_on_error()
+    stopped = gevent.event.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stopped.set)
+    server.start()
+    if options.pid_file:
+        write_pid_file(options.pid_file)
+    say(f"{options.id} listens on {options.listen}, data in {options.data_dir}")
+    stopped.wait()
+    server.leave()
+    return 0
