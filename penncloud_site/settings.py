@@ -12,6 +12,7 @@ Everything that differs between installations comes from environment variables, 
 | PENNCLOUD_DOMAIN | `penncloud.localhost` | the part behind the `@` of this installation's mail addresses |
 | PENNCLOUD_MAX_FILE_SIZE | `5368709120` | bytes; the largest file that may be uploaded |
 | PENNCLOUD_ALLOWED_HOSTS | this machine's names | names under which the site may be asked for, separated by commas |
+| PENNCLOUD_BALANCER_STATUS | none | address of the load balancer's status, which the console shows: `http://127.0.0.1:…/` |
 | PENNCLOUD_TRUSTED_PROXIES | `127.0.0.1,::1` | addresses whose X-Forwarded-* headers are believed: the load balancer |
 | PENNCLOUD_CSRF_TRUSTED_ORIGINS | none | origins such as `https://cloud.example.org` in front of another proxy |
 | PENNCLOUD_HTTPS | `0` | 1 when the site is only reached by https: cookies get Secure, HSTS is sent |
@@ -43,6 +44,7 @@ PENNCLOUD = {
     "STORE_TIMEOUT": environment.number("PENNCLOUD_STORE_TIMEOUT", 10.0, 0.1, 300.0),
     "DOMAIN": environment.text("PENNCLOUD_DOMAIN", "penncloud.localhost").lower(),
     "MAX_FILE_SIZE": int(environment.number("PENNCLOUD_MAX_FILE_SIZE", 5 * 2**30, 1, 2**50)),
+    "BALANCER_STATUS": environment.text("PENNCLOUD_BALANCER_STATUS", ""),
     "TRUSTED_PROXIES": environment.words("PENNCLOUD_TRUSTED_PROXIES", ["127.0.0.1", "::1"]),
 }
 
