@@ -1,0 +1,60 @@
+# make run    start a cluster on this machine (ARGS="--port 8100 --data-dir ~/pc" passes options on)
+# make test   every test           (ARGS="tests/unit -k lease" passes options on to pytest)
+# make lint   linter, formatter and type checker
+# All of them make .venv first, and bring it up to date when a requirements file changed.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+ARGS ?=
+
+# Python 3.11 exactly: python3.11 if there is one, else python3 if it is one.
+FIND_PYTHON = for candidate in "$$PENNCLOUD_PYTHON" python3.11 python3 python; do \
+	[ -n "$$candidate" ] || continue; \
+	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$candidate"; exit 0; }; \
+	done; exit 1
+
+.PHONY: help run test lint soak bench clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
+
+run: $(VENV)/run.stamp
+	@exec $(PYTHON) manage.py cluster $(ARGS)
+
+test: $(VENV)/dev.stamp
+	@.ci/chromium
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+$(VENV)/bin/python:
+	@base=$$($(FIND_PYTHON)) || { echo "PennCloud needs Python 3.11 with its venv module; none was found." >&2; exit 1; }; \
+	echo "Making $(VENV) with $$base"; \
+	"$$base" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is not complete; on Debian: apt install python3.11-venv" >&2; exit 1; }
+
+$(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
+	@echo "Installing what PennCloud runs on"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp | $(VENV)/bin/python
+	@echo "Installing what the tests and linters need"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+soak: $(VENV)/dev.stamp
+	@$(PYTHON) -m tests.simulation.soak $(ARGS)
+
+bench: $(VENV)/dev.stamp
+	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(PYTHON) "$$script" $(ARGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,54 @@
+"""`manage.py cluster`: run a whole cluster on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from penncloud_site.supervisor import options as defaults
+from penncloud_site.supervisor.addresses import port, positive
+from penncloud_site.supervisor.errors import CannotStart
+from penncloud_site.supervisor.options import ClusterOptions
+from penncloud_site.supervisor.startup import run
+
+
+class Command(BaseCommand):
+    help = "Runs a cluster on this machine: coordinator, storage nodes, front ends and load balancer."
+    requires_system_checks: list[str] = []  # noqa: RUF012  (declared so by Django)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("--nodes", type=positive, help=f"storage nodes (default: as before, at first {defaults.DEFAULT_NODES})")
+        add("--frontends", type=positive, default=defaults.DEFAULT_FRONTENDS, help="front ends (default: %(default)s)")
+        add(
+            "--replication",
+            type=positive,
+            help=f"replicas of everything, settled when the cluster is made (default: {defaults.DEFAULT_REPLICATION}, "
+            "or one for each node if there are fewer)",
+        )
+        add(
+            "--data-dir",
+            type=Path,
+            default=settings.PENNCLOUD["DATA_DIR"],
+            help="the folder of all data, keys and logs (default: %(default)s)",
+        )
+        add("--port", type=port, default=defaults.DEFAULT_PORT, help="port of the web site (default: %(default)s)")
+        add("--bind", default="127.0.0.1", help="address the web site listens on (default: %(default)s)")
+        add(
+            "--coordinator-port",
+            type=port,
+            default=defaults.DEFAULT_COORDINATOR_PORT,
+            help="port of the coordinator on 127.0.0.1; the other inner ports follow it (default: %(default)s)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        fields = ("data_dir", "nodes", "frontends", "replication", "port", "bind", "coordinator_port")
+        try:
+            run(ClusterOptions(**{name: options[name] for name in fields}))
+        except CannotStart as error:
+            self.stderr.write(str(error))
+            sys.exit(1)
