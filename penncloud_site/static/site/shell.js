@@ -82,11 +82,13 @@
     byId("progress")?.classList.toggle("is-running", underWay > 0);
   }
 
+  // `requestConfig.elt` is the element that asked. (`detail.elt` is where the event was sent: another one if the
+  // answer replaced the asking element.)
   body.addEventListener("htmx:beforeRequest", (event) => {
-    if (!isPolling(event.detail.elt)) progress(+1);
+    if (!isPolling(event.detail.requestConfig.elt)) progress(+1);
   });
   body.addEventListener("htmx:afterRequest", (event) => {
-    if (!isPolling(event.detail.elt)) progress(-1);
+    if (!isPolling(event.detail.requestConfig.elt)) progress(-1);
   });
 
   // A plain form says at once that it was sent, and is not sent twice.
@@ -113,7 +115,7 @@
     if (banner) banner.hidden = !shown;
   };
 
-  function repeatLater({ elt, target, pathInfo }) {
+  function repeatLater({ requestConfig: { elt }, target, pathInfo }) {
     const wait = Math.min(LONGEST_WAIT, (waits.get(elt) ?? FIRST_WAIT / 2) * 2);
     waits.set(elt, wait);
     setTimeout(() => {
@@ -129,7 +131,7 @@
   function lost(detail) {
     showReconnecting(true);
     if (detail.requestConfig.verb === "get") {
-      if (!isPolling(detail.elt)) repeatLater(detail); // a poll comes again by itself
+      if (!isPolling(detail.requestConfig.elt)) repeatLater(detail); // a poll comes again by itself
     } else if (!detail.xhr.getResponseHeader("HX-Trigger")) {
       toast({ message: "Not sent: there is no connection. What you typed is kept; try again.", level: "error" });
     }
@@ -148,7 +150,7 @@
   });
   body.addEventListener("htmx:afterRequest", (event) => {
     if (!event.detail.successful) return;
-    waits.delete(event.detail.elt);
+    waits.delete(event.detail.requestConfig.elt);
     showReconnecting(waits.size > 0);
   });
 
