@@ -33,7 +33,7 @@ STOP_TIMEOUT = 1.5
 
 BACKLOG = 1024
 
-WORKERS = ("mail.workers", "drive.workers")
+WORKERS = ("mail.workers", "drive.workers", "penncloud_site.workers")
 """Modules with `start()`, which spawns greenlets that carry out what waits in an outbox, and returns."""
 
 
