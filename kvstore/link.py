@@ -175,7 +175,8 @@ class Link:
             channel = self._callers.dial(self.address, self._key, Role.CLIENT, self._name, self.expected)
         except (OSError, AuthenticationFailed, BadRequest) as error:
             self.refused = error if not isinstance(error, OSError) else None
-            self._failure = f"{self._who()} cannot be reached: {error}"
+            reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+            self._failure = f"{self._who()} cannot be reached: {reason}"
             self._not_before = clock.now() + _REDIAL_PAUSE
             self._end(session, NotSent(self._failure))
             return

@@ -1,0 +1,175 @@
+"""Commands on a running cluster, for the command line and for the shell that takes them one a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kvstore import settings
+from kvstore.admin import Admin
+from kvstore.client import Client, connect
+from kvstore.errors import BadRequest, StoreError
+
+_SHOWN = 60  # characters of a value that a line of a scan shows
+
+
+class _Line(argparse.ArgumentParser):
+    """A parser of one line of the shell: a mistake is an error to be shown, not the end of the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadRequest(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise BadRequest(message or "")
+
+
+def _add_commands(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    get = commands.add_parser("get", help="print a value")
+    get.add_argument("row")
+    get.add_argument("column")
+    put = commands.add_parser("put", help="write a value")
+    put.add_argument("row")
+    put.add_argument("column")
+    put.add_argument("value", help="the value; - for standard input, @FILE for a file's content")
+    delete = commands.add_parser("delete", help="delete a cell, or a whole row")
+    delete.add_argument("row")
+    delete.add_argument("column", nargs="?")
+    scan = commands.add_parser("scan", help="list cells in order")
+    scan.add_argument("start", nargs="?", default="")
+    scan.add_argument("end", nargs="?")
+    scan.add_argument("--prefix", help="rows that begin with this")
+    scan.add_argument("--limit", type=int, default=100, metavar="N", help="at most N cells (default 100)")
+    scan.add_argument("--reverse", action="store_true")
+    scan.add_argument("--keys-only", action="store_true")
+    status = commands.add_parser("status", help="nodes and tablets")
+    status.add_argument("--json", action="store_true")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kvstore",
+        description="Read, write and look at a cluster.",
+        epilog="Run a part of the store with: coordinator, node, inspect, backup, restore (each has --help).",
+    )
+    parser.add_argument("--coordinators", default="127.0.0.1:7400", metavar="HOST:PORT,…")
+    parser.add_argument("--key-file", default="var/cluster.key", metavar="FILE")
+    parser.add_argument("--timeout", type=float, default=settings.DEFAULT_TIMEOUT, metavar="SECONDS")
+    _add_commands(parser)
+    commands: Any = parser._subparsers
+    commands._group_actions[0].add_parser("shell", help="take these commands one a line")
+    return parser
+
+
+def run_command(argv: list[str]) -> int:
+    """Run one command of the command line; the exit status. Raises `StoreError`."""
+    options = _parser().parse_args(argv)
+    if options.command == "status":
+        admin = Admin.connect(options.coordinators, options.key_file, options.timeout)
+        try:
+            return _status(admin, options)
+        finally:
+            admin.close()
+    with connect(options.coordinators, options.key_file, options.timeout) as client:
+        if options.command == "shell":
+            return _shell(client)
+        return _on_data(client, options)
+
+
+def _on_data(client: Client, options: argparse.Namespace) -> int:
+    if options.command == "get":
+        return _get(client, options)
+    if options.command == "put":
+        client.put(options.row, options.column, _value(options.value))
+    elif options.command == "delete":
+        if options.column is None:
+            client.delete_row(options.row)
+        else:
+            client.delete(options.row, options.column)
+    else:
+        _scan(client, options)
+    return 0
+
+
+def _get(client: Client, options: argparse.Namespace) -> int:
+    cell = client.get(options.row, options.column)
+    if cell is None:
+        print(f"no cell at row {options.row!r}, column {options.column!r}", file=sys.stderr)
+        return 1
+    sys.stdout.buffer.write(cell.value)
+    if sys.stdout.isatty() and not cell.value.endswith(b"\n"):
+        print()
+    sys.stdout.flush()
+    return 0
+
+
+def _value(text: str) -> bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            return Path(text[1:]).read_bytes()
+        except OSError as error:
+            raise BadRequest(f"{text[1:]} cannot be read: {error.strerror}") from error
+    return text.encode()
+
+
+def _scan(client: Client, options: argparse.Namespace) -> None:
+    found = client.scan(
+        options.start,
+        options.end,
+        prefix=options.prefix,
+        limit=options.limit,
+        reverse=options.reverse,
+        keys_only=options.keys_only,
+    )
+    for row, column, cell in found:
+        shown = "" if options.keys_only else "  " + _shown(cell.value)
+        print(f"{row!r}  {column!r}  {cell.size} B  {cell.version.epoch}.{cell.version.sequence}{shown}")
+
+
+def _shown(value: bytes) -> str:
+    text = ascii(value[:_SHOWN].decode("utf-8", "backslashreplace"))
+    return text + " …" if len(value) > _SHOWN else text
+
+
+def _status(admin: Admin, options: argparse.Namespace) -> int:
+    status = admin.status()
+    if options.json:
+        print(json.dumps(status, indent=1))
+    else:
+        from kvstore.status_table import print_status
+
+        print_status(status)
+    return 0
+
+
+def _shell(client: Client) -> int:
+    """Take commands one a line until the end of the input."""
+    parser = _Line(prog="", add_help=False)
+    _add_commands(parser)
+    admin = Admin(client)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        import readline  # noqa: F401  gives input() a history and editing
+
+        print("get, put, delete, scan, status; end with Ctrl-D")
+    failed = 0
+    while True:
+        try:
+            words = shlex.split(input("> " if interactive else ""))
+            if not words:
+                continue
+            options = parser.parse_args(words)
+            status = _status(admin, options) if options.command == "status" else _on_data(client, options)
+        except EOFError:
+            return failed
+        except (StoreError, ValueError) as error:
+            print(error, file=sys.stderr)
+            status = 1
+        # a script that is piped in should hear that one of its lines failed
+        failed = 0 if interactive else max(failed, status)

@@ -1,0 +1,93 @@
+"""A cluster's status as tables on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {"up": "green", "suspect": "yellow", "draining": "yellow", "disabled": "cyan", "down": "red"}
+
+
+def print_status(status: dict[str, Any], console: Console | None = None) -> None:
+    """Print what `Admin.status` gave."""
+    console = console or Console()
+    cluster = status["cluster"]
+    console.print(
+        f"[bold]{cluster['name']}[/bold]: replication {cluster['replication']}, "
+        f"writes need {cluster['min_in_sync']} in sync",
+        highlight=False,
+    )
+    console.print(_nodes(status["nodes"]))
+    console.print(_tablets(status["tablets"]))
+
+
+def _nodes(nodes: list[dict[str, Any]]) -> Table:
+    table = Table(title="Nodes", title_justify="left")
+    for heading in (
+        "node",
+        "address",
+        "state",
+        "process",
+        "run",
+        "heard",
+        "primary",
+        "secondary",
+        "cells",
+        "bytes",
+        "log",
+    ):
+        table.add_column(heading, justify="left" if heading in ("node", "address", "state") else "right")
+    for node in nodes:
+        heard = node["last_heartbeat_s"]
+        table.add_row(
+            node["id"],
+            node["address"],
+            Text(node["state"], _COLOURS.get(node["state"], "")),
+            str(node["pid"]),
+            str(node["incarnation"]),
+            "–" if heard is None else f"{heard:.1f} s ago",
+            str(node["primary_of"]),
+            str(node["secondary_of"]),
+            f"{node['cells']:,}",
+            human_size(node["bytes"]),
+            human_size(node["log_bytes"]),
+        )
+    return table
+
+
+def _tablets(tablets: list[dict[str, Any]]) -> Table:
+    table = Table(title="Tablets", title_justify="left")
+    for heading in ("tablet", "rows from", "to", "epoch", "primary", "in sync", "learning", "cells", "bytes"):
+        table.add_column(heading, justify="right" if heading in ("tablet", "epoch", "cells", "bytes") else "left")
+    for tablet in tablets:
+        short = len(tablet["in_sync"]) < tablet["wanted"]
+        waiting = tablet.get("waiting_for") or []
+        primary = (
+            Text(tablet["primary"]) if tablet["primary"] else Text(f"waits for {', '.join(waiting) or '–'}", "red")
+        )
+        table.add_row(
+            str(tablet["id"]),
+            tablet["start"] or "the first",
+            "the last" if tablet["end"] is None else tablet["end"],
+            str(tablet["epoch"]),
+            primary,
+            Text(
+                f"{', '.join(tablet['in_sync'])} ({len(tablet['in_sync'])}/{tablet['wanted']})", "red" if short else ""
+            ),
+            ", ".join(tablet["learners"]),
+            f"{tablet['cells']:,}",
+            human_size(tablet["bytes"]),
+        )
+    return table
+
+
+def human_size(size: float) -> str:
+    """`size` bytes in the unit that suits it."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    raise AssertionError("the last unit takes any size")
