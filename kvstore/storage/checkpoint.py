@@ -1,0 +1,223 @@
+"""A tablet's checkpoint: a sorted image of it at one commit point, in a file of its own.
+
+Files are `<tablet, 8 hex digits>-<number, 8 hex digits>.ckpt`; numbers only grow within a data folder. A checkpoint is written
+as `….tmp`, synced, read back and verified, renamed, its folder synced; only then may the one before it, and the log that it
+covers, be dropped.
+
+File, little-endian:
+    8s magic "PENNCKPT", u32 format version (1), u32 crc32c of these 12 bytes
+    chunks, one after the other; each
+        u32 crc32c of the 12 bytes that follow and the payload
+        u32 length of the payload
+        u32 kind
+        u32 its index, from 0
+        payload
+Chunk kinds, in this order in the file:
+    1 head     msgpack [store id, tablet, number, start, end or nil, range version, epoch, commit epoch, commit,
+               log segment, log offset, cells, digest]. Replay of the tablet begins at that place of the log
+    2 cells    msgpack [[key: bin, …], [packed cell: bin, …]], any number of such chunks, in key order
+               (`kvstore.storage.cellkey`, `kvstore.storage.tablet`; bulk cells point into the log)
+    3 results  `kvstore.storage.results`, any number of such chunks
+    4 foot     msgpack [number of chunks before it, crc32c of their crcs]
+
+Writer and verifier are generators: each step is short (a chunk is at most about `CHUNK_BYTES`), and yields a blocking call (an
+fsync) to be made before the next step, or None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+
+import msgpack
+
+from kvstore import settings
+from kvstore.storage.crc import crc32c, extended
+from kvstore.storage.failures import CorruptValue, FutureFormat
+from kvstore.storage.files import FileDoor
+from kvstore.storage.results import ResultSnapshot, ResultTable
+from kvstore.storage.segment import Position
+from kvstore.storage.tablet import Snapshot, Tablet
+
+MAGIC = b"PENNCKPT"
+FORMAT = 1
+HEAD, CELLS, RESULTS, FOOT = 1, 2, 3, 4
+CHUNK_BYTES = 256 * settings.KIB
+SYNC_BYTES = 4 * settings.MIB
+"""The file is synced each time after this many bytes, so that no other sync on the disk has to wait for much of it."""
+
+_FILE = struct.Struct("<8sII")
+_CHUNK = struct.Struct("<IIII")
+_BODY = struct.Struct("<III")
+assert _FILE.size == 16
+assert _CHUNK.size == 16
+
+Pause = Callable[[], None] | None
+
+
+@dataclass(slots=True, frozen=True)
+class Head:
+    """What a checkpoint says of itself; see the module's docstring."""
+
+    store: str
+    tablet: int
+    number: int
+    start: str
+    end: str | None
+    range_version: int
+    epoch: int
+    commit_epoch: int
+    commit: int
+    log_segment: int
+    log_offset: int
+    cells: int
+    digest: int
+
+    @property
+    def log_start(self) -> Position:
+        """Where replay of the tablet begins."""
+        return Position(self.log_segment, self.log_offset)
+
+
+def checkpoint_name(tablet: int, number: int) -> str:
+    """The file name of a checkpoint."""
+    return f"{tablet:08x}-{number:08x}.ckpt"
+
+
+def parse_name(name: str) -> tuple[int, int] | None:
+    """(tablet, number) of a checkpoint's file name; None if it is not one."""
+    stem, dot, suffix = name.partition(".")
+    tablet, dash, number = stem.partition("-")
+    with contextlib.suppress(ValueError):
+        if dot and dash and suffix == "ckpt":
+            return int(tablet, 16), int(number, 16)
+    return None
+
+
+class CheckpointWriter:
+    """Writes one checkpoint file."""
+
+    def __init__(self, files: FileDoor, path: str) -> None:
+        """`path`: the temporary name."""
+        self._files = files
+        self._path = path
+        self._at = 0
+        self._unsynced = 0
+        self._index = 0
+        self._crcs = 0
+        self.bytes = 0
+
+    def steps(self, head: Head, snapshot: Snapshot, results: ResultSnapshot) -> Iterator[Pause]:
+        """Write, sync, read back and verify. The caller renames. `OSError`, `CorruptValue` (what was read back differs)."""
+        files = self._files
+        if files.exists(self._path):
+            files.unlink(self._path)
+        fd = files.open(self._path, create=True)
+
+        def sync() -> None:
+            files.fdatasync(fd)
+
+        try:
+            magic = MAGIC + struct.pack("<I", FORMAT)
+            self._put(fd, [magic, struct.pack("<I", crc32c(magic))])
+            for kind, payload in self._payloads(head, snapshot, results):
+                self._chunk(fd, kind, payload)
+                yield sync if self._due() else None
+            self._chunk(fd, FOOT, msgpack.packb([self._index, self._crcs]))
+            yield sync
+            files.forget(fd)
+            for _ in read_chunks(files, fd, self._path):
+                yield None
+        finally:
+            files.close(fd)
+        self.bytes = self._at
+
+    @staticmethod
+    def _payloads(head: Head, snapshot: Snapshot, results: ResultSnapshot) -> Iterator[tuple[int, bytes]]:
+        yield HEAD, msgpack.packb(astuple(head))
+        for block in snapshot.blocks:
+            keys: list[bytes] = []
+            packed: list[bytes] = []
+            size = 0
+            for key in block.keys:
+                cell = block.cells[key]
+                keys.append(key)
+                packed.append(cell)
+                size += len(key) + len(cell)
+                if size >= CHUNK_BYTES:
+                    yield CELLS, msgpack.packb([keys, packed])
+                    keys, packed, size = [], [], 0
+            if keys:
+                yield CELLS, msgpack.packb([keys, packed])
+        for encoded in results.encoded_slices():
+            yield RESULTS, encoded
+
+    def _chunk(self, fd: int, kind: int, payload: bytes) -> None:
+        body = _BODY.pack(len(payload), kind, self._index)
+        crc = extended(crc32c(body), payload)
+        self._crcs = extended(self._crcs, struct.pack("<I", crc))
+        self._index += 1
+        self._put(fd, [struct.pack("<I", crc) + body, payload])
+
+    def _put(self, fd: int, buffers: list[bytes]) -> None:
+        written = self._files.pwritev(fd, buffers, self._at)
+        self._at += written
+        self._unsynced += written
+
+    def _due(self) -> bool:
+        if self._unsynced < SYNC_BYTES:
+            return False
+        self._unsynced = 0
+        return True
+
+
+def read_chunks(files: FileDoor, fd: int, path: str) -> Iterator[tuple[int, bytes]]:
+    """(kind, payload) of every chunk, each verified, and the file as a whole; `CorruptValue`, `FutureFormat`."""
+    start = files.pread(fd, _FILE.size, 0)
+    if len(start) < _FILE.size or crc32c(start[:12]) != _FILE.unpack(start)[2] or start[:8] != MAGIC:
+        raise CorruptValue(path, 0, "not a checkpoint, or its beginning is damaged")
+    if (version := _FILE.unpack(start)[1]) > FORMAT:
+        raise FutureFormat(f"{path} is in checkpoint format {version}; this version reads up to {FORMAT}")
+    at, index, crcs = _FILE.size, 0, 0
+    while True:
+        header = files.pread(fd, _CHUNK.size, at)
+        if len(header) < _CHUNK.size:
+            raise CorruptValue(path, at, "the checkpoint ends early")
+        crc, length, kind, number = _CHUNK.unpack(header)
+        payload = files.pread(fd, length, at + _CHUNK.size) if length <= files.size(fd) else b""
+        if len(payload) < length or extended(crc32c(header[4:]), payload) != crc or number != index:
+            raise CorruptValue(path, at, "a chunk of the checkpoint does not have its checksum")
+        if kind == FOOT:
+            if msgpack.unpackb(payload) != [index, crcs]:
+                raise CorruptValue(path, at, "the checkpoint is not the sum of its chunks")
+            return
+        yield kind, payload
+        crcs = extended(crcs, header[:4])
+        index += 1
+        at += _CHUNK.size + length
+
+
+def load_checkpoint(files: FileDoor, path: str, results: ResultTable) -> tuple[Head, Tablet, int]:
+    """The head and the cells of a checkpoint, and its size in bytes; its results go into `results`.
+
+    `CorruptValue` with the place of the damage, `FutureFormat`.
+    """
+    fd = files.open(path)
+    try:
+        head: Head | None = None
+        tablet = Tablet()
+        for kind, payload in read_chunks(files, fd, path):
+            if kind == HEAD:
+                head = Head(*msgpack.unpackb(payload))
+            elif kind == CELLS:
+                tablet.load(*msgpack.unpackb(payload))
+            elif kind == RESULTS:
+                results.add_encoded(payload)
+        size = files.size(fd)
+    finally:
+        files.close(fd)
+    if head is None or (tablet.cells, tablet.digest) != (head.cells, head.digest):
+        raise CorruptValue(path, 0, "the cells of the checkpoint do not have the digest that it states")
+    return head, tablet, size

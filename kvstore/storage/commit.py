@@ -1,0 +1,121 @@
+"""Group commit under gevent: one greenlet that drives the log to the disk.
+
+Everything that was appended while the last sync ran goes out in the next one. Two modes, a setting:
+
+- `loop`: write and fdatasync are called in the event loop. Nothing is lost in handing over, and small syncs are fastest; a
+  stalled disk stalls the loop with it.
+- `thread`: they run in one thread, and the loop goes on meanwhile; coming back costs a switch between threads.
+
+`docs/storage.md` has what each costs. Either way `disk_age` tells for how long the log has been wanting to reach the disk.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+import gevent
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+
+from kvstore import clock
+from kvstore.errors import NoSpace, StorageFailure
+from kvstore.storage.engine import Engine
+
+IDLE_MARK = 0.05
+"""Nothing appended for this many seconds: a mark is logged, so that damage to the last record is told from a torn tail."""
+NO_SPACE_PAUSE = 0.2
+"""Seconds between attempts to go on after the disk had no room."""
+
+
+class Mode(enum.Enum):
+    """Where the log is written and synced."""
+
+    LOOP = "loop"
+    THREAD = "thread"
+
+
+class GroupCommitter:
+    """Syncs an engine's log whenever something waits in it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        on_durable: Callable[[int], None],
+        on_failure: Callable[[StorageFailure], None],
+        mode: Mode = Mode.LOOP,
+    ) -> None:
+        """`on_durable(lsn)` after each sync, in the loop; `on_failure` once: the log refuses everything after that."""
+        self._wal = engine.wal
+        self._engine = engine
+        self._on_durable = on_durable
+        self._on_failure = on_failure
+        self._pool = ThreadPool(1) if mode is Mode.THREAD else None
+        self._event = Event()
+        self._wanting_since: float | None = None
+        self._marked = False
+        self._stopping = False
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> gevent.Greenlet:
+        """Begin; the greenlet, to be watched."""
+        self._greenlet = gevent.spawn(self._run)
+        return self._greenlet
+
+    def stop(self) -> None:
+        """Sync what waits, then end. Waits for that."""
+        self._stopping = True
+        self._event.set()
+        if self._greenlet is not None:
+            self._greenlet.join()
+        if self._pool is not None:
+            self._pool.kill()
+
+    def wake(self) -> None:
+        """Something was appended."""
+        if self._wanting_since is None:
+            self._wanting_since = clock.now()
+        self._event.set()
+
+    def disk_age(self) -> float:
+        """For how many seconds the log has had something to write, or been writing, without a sync coming to its end."""
+        since = self._wanting_since
+        return 0.0 if since is None else clock.now() - since
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping or self._wal.waiting:
+                self._event.wait(None if self._marked else IDLE_MARK)
+                if not self._event.is_set() and not self._wal.waiting:
+                    self._marked = True
+                    self._wal.mark()
+                    self._sync()
+                    continue
+                self._event.clear()
+                gevent.sleep(0)  # let whoever is ready now join this group
+                while self._wal.waiting:
+                    self._marked = False
+                    self._sync()
+        except StorageFailure as error:
+            # a failed fsync is never tried again: what is on disk now, nobody knows
+            self._on_failure(error)
+
+    def _sync(self) -> None:
+        if self._wanting_since is None:
+            self._wanting_since = clock.now()
+        try:
+            batch = self._wal.take()
+            if self._pool is None:
+                self._wal.write(batch)
+            else:
+                self._pool.apply(self._wal.write, (batch,))
+        except NoSpace:
+            self._engine.no_room()
+            self._wanting_since = None  # a full disk is not a stalled one
+            gevent.sleep(NO_SPACE_PAUSE)
+            return
+        lsn = self._wal.written(batch)
+        self._wanting_since = clock.now() if self._wal.waiting else None
+        self._on_durable(lsn)
+        if self._pool is None:
+            gevent.sleep(0)  # in the loop, nobody else has run during the sync

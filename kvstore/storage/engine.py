@@ -1,0 +1,373 @@
+"""The storage engine of one node: all its replicas, one log, their checkpoints.
+
+    data folder/
+      LOCK            held by the process that works on it
+      store           who the folder is, and where replay begins (`kvstore.storage.manifest`)
+      log/            segments of the write-ahead log (`kvstore.storage.segment`)
+      checkpoints/    one per tablet (`kvstore.storage.checkpoint`)
+
+The engine is synchronous and knows no greenlets: everything logged is durable after `sync`; `kvstore.storage.commit`
+and `kvstore.storage.maintenance` drive it in a server. It is not thread-safe; `Wal.write` alone may run in a thread.
+
+What it promises:
+- What was appended before a `sync` that returned is there after any crash; of what was not, any part may be, but only a prefix
+  of it in the order appended.
+- A value is returned only if it has the checksum that it was written with.
+- A replica that may lack anything it acknowledged says so (`intact` is False), and stays so until it has learned everything anew.
+What it leaves to its user: which entries are committed, when, and who may read.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from kvstore import settings
+from kvstore.errors import NoSpace
+from kvstore.mutation import Buffer, Entry, Op, Version
+from kvstore.storage.crc import combined, crc32c, extended
+from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, ValueMoved
+from kvstore.storage.files import FileDoor, Files
+from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
+from kvstore.storage.records import U64, Kind, encode_cells, encode_range
+from kvstore.storage.replica import DiskReplica, Learning
+from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
+from kvstore.storage.segments import WalOptions
+from kvstore.storage.tablet import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
+from kvstore.storage.wal import Wal
+
+
+@dataclass(slots=True, frozen=True)
+class EngineOptions:
+    """Settings of one engine; sizes in bytes."""
+
+    wal: WalOptions = field(default_factory=WalOptions)
+    bulk_value: int = settings.BULK_VALUE
+    reserve: int = 256 * settings.MIB
+    """Writes are refused when less than this is free on disk."""
+    checkpoint_log: int = 64 * settings.MIB
+    """A tablet is checkpointed when it logged this many bytes (without bulk values), or as many as its last checkpoint has."""
+    replay_most: int = 512 * settings.MIB
+    """The tablet that needs the oldest log is checkpointed when the log to replay exceeds this."""
+    spares: int = 2
+    """Segments made ready in advance."""
+    dead_most: float = 0.4
+    """Compaction begins when bytes that nothing needs exceed this share of the live ones."""
+    results_per_client: int = settings.RESULTS_PER_CLIENT
+    clients_remembered: int = settings.CLIENTS_REMEMBERED
+
+
+class Engine:
+    """One node's data. Made by `open`."""
+
+    def __init__(self, folder: str, files: FileDoor, options: EngineOptions, lock: int, manifest: Manifest) -> None:
+        """See `open`."""
+        self.folder = folder
+        self.files = files
+        self.options = options
+        self.store_id = manifest.store_id
+        self.log_start = manifest.log_start
+        self.tablets: dict[int, DiskReplica] = {}
+        self.damage: list[Damage] = []
+        """What was found damaged, at opening or since."""
+        self.on_corrupt: Callable[[int, str], None] = lambda tablet, why: None
+        self.wal = Wal.open(files, f"{folder}/log", options.wal)
+        self.next_checkpoint = 1
+        self.doomed: list[tuple[int, int, str]] = []
+        """Checkpoint files of dropped tablets: removed when the log is durable up to the lsn. (lsn, segment, path)"""
+        self._lock = lock
+        self._full = False
+
+    @classmethod
+    def open(cls, data_dir: str, files: FileDoor | None = None, options: EngineOptions | None = None) -> Engine:
+        """The engine on `data_dir`, made if need be: locks the folder, loads checkpoints, replays the log.
+
+        `FolderLocked`, `FutureFormat`, `FolderDamaged`; `OSError` when the folder cannot be used. Damage below that does not
+        raise: it is in `damage`, and the replicas concerned are not `intact`.
+        """
+        from kvstore.storage.recovery import recover
+
+        door: FileDoor = files or Files()
+        door.makedirs(data_dir)
+        lock = door.lock(f"{data_dir}/LOCK")
+        if lock is None:
+            raise FolderLocked(f"another process works on the data folder {data_dir}")
+        try:
+            manifest = read_manifest(door, data_dir)
+            if manifest is None:
+                manifest = Manifest(secrets.token_hex(8), Position(0, 0))
+                door.makedirs(f"{data_dir}/checkpoints")
+                door.makedirs(f"{data_dir}/log")
+                write_manifest(door, data_dir, manifest)
+            engine = cls(data_dir, door, options or EngineOptions(), lock, manifest)
+            recover(engine)
+        except BaseException:
+            door.close(lock)
+            raise
+        return engine
+
+    def close(self) -> None:
+        """Sync (a mark, so that damage to the last record would be told), close the files, unlock the folder."""
+        if self.wal.failure is None:
+            self.wal.mark()
+            self.sync()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the files without writing anything, as a crash would."""
+        self.wal.close()
+        self.files.close(self._lock)
+
+    # ------------------------------------------------------------------ tablets
+
+    def create_tablet(self, tablet_id: int, start: str, end: str | None, range_version: int) -> int:
+        """Begin an empty, intact replica of rows [start, end); the lsn at which that is durable."""
+        assert tablet_id not in self.tablets, f"tablet {tablet_id} exists"
+        lsn = self._log(Kind.CREATE, tablet_id, parts=[encode_range(start, end, range_version)])
+        replica = self.new_replica(tablet_id)
+        replica.start, replica.end, replica.range_version = start, end, range_version
+        replica.log_start = self._record_position()
+        self.tablets[tablet_id] = replica
+        return lsn
+
+    def drop_tablet(self, tablet_id: int) -> int:
+        """End a replica; the lsn at which that is durable. Its files go when it is."""
+        replica = self.tablets.pop(tablet_id)
+        lsn = self._log(Kind.DROP, tablet_id)
+        if replica.checkpoint is not None:
+            self.doomed.append((lsn, lsn >> 32, self.checkpoint_path(tablet_id, replica.checkpoint.number)))
+        return lsn
+
+    def new_replica(self, tablet_id: int) -> DiskReplica:
+        """An empty replica that is not in `tablets` yet."""
+        return DiskReplica(tablet_id, self._read_back, self.new_results())
+
+    def new_results(self) -> ResultTable:
+        """An empty table of results with this engine's bounds."""
+        return ResultTable(self.options.results_per_client, self.options.clients_remembered)
+
+    def checkpoint_path(self, tablet_id: int, number: int) -> str:
+        """Where a checkpoint lies."""
+        return f"{self.folder}/checkpoints/{tablet_id:08x}-{number:08x}.ckpt"
+
+    # ------------------------------------------------------------------ the log
+
+    def append_entry(self, tablet_id: int, entry: Entry, commit: int) -> int:
+        """Log an entry behind the replica's last; the lsn at which it is durable. `commit`: the commit point known now.
+
+        Nothing is copied: the entry's buffers must stay as they are until then.
+        """
+        replica = self.tablets[tablet_id]
+        assert replica.learning is not Learning.DAMAGED, "a damaged replica takes no entries"
+        assert replica.follows(entry), (entry.epoch, entry.first, replica.last_epoch, replica.last)
+        prefix = U64.pack(commit)
+        parts = entry.payload_parts
+        crc = extended(crc32c(prefix), parts[0])
+        if len(parts) > 1:
+            crc = _with_bulk(crc, entry)
+        lsn = self.wal.append(Kind.ENTRY, tablet_id, entry.epoch, entry.first, [prefix, *parts], crc)
+        segment, offset = self.wal.payload_at
+        payload = Position(segment, offset + U64.size)
+        place = Place(segment, payload.offset + entry.bulk_start)
+        replica.add(entry, place, Position(segment, offset - RECORD_HEADER), payload)
+        return lsn
+
+    def append_commit(self, tablet_id: int, commit: int) -> int:
+        """Log the commit point, so that replay knows it; correctness does not need it."""
+        return self._log(Kind.COMMIT, tablet_id, first=commit)
+
+    def append_epoch(self, tablet_id: int, epoch: int) -> int:
+        """Log that the replica has seen `epoch`."""
+        replica = self.tablets[tablet_id]
+        replica.epoch = max(replica.epoch, epoch)
+        return self._log(Kind.EPOCH, tablet_id, epoch=epoch)
+
+    def append_cut(self, tablet_id: int, after_sequence: int) -> int:
+        """Drop the logged entries above `after_sequence`, which is the end of one; never below the commit point."""
+        self.tablets[tablet_id].cut(after_sequence)
+        return self._log(Kind.CUT, tablet_id, first=after_sequence)
+
+    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+        """Apply logged entries that end at or below `upto_sequence`; each with its results.
+
+        `most` bounds the slice: about so many mutations, one entry at least; what is left is for the next call.
+        """
+        return self.tablets[tablet_id].apply(upto_sequence, most)
+
+    def sync(self) -> int:
+        """Make everything appended durable, in one write and one fdatasync; the lsn up to which it is.
+
+        `NoSpace`: the log needs a segment and there is no room; try again later, nothing is lost. `DiskFailed`: for good.
+        """
+        try:
+            return self.wal.sync()
+        except NoSpace:
+            self.no_room()
+            raise
+
+    # ------------------------------------------------------------------ learning
+
+    def begin_learning(self, tablet_id: int) -> int:
+        """The replica is not intact from here on: its tail is cut, entries appended from now on are held back."""
+        self.tablets[tablet_id].begin_learning()
+        return self._log(Kind.LEARN, tablet_id)
+
+    def install(self, tablet_id: int, cells: Sequence[tuple[str, str, Version, Buffer | None]]) -> int:
+        """Make cells exactly what the primary has: (row, column, version, value; None when it is gone)."""
+        from kvstore.storage.cellkey import cell_key
+
+        replica = self.tablets[tablet_id]
+        assert replica.learning is Learning.HOLDING, "only a learner installs cells"
+        listed: list[tuple[bytes, bytes | None]] = []
+        values: list[Buffer] = []
+        for row, column, version, value in cells:
+            packed = None
+            if value is not None and len(value) >= self.options.bulk_value:
+                packed = pack_bulk(*version, BulkRef(0, 0, len(value), crc32c(value)))
+                values.append(value)
+            elif value is not None:
+                packed = pack_inline(*version, bytes(value))
+            listed.append((cell_key(row, column), packed))
+        lsn, placed = self.log_cells(Kind.INSTALL, tablet_id, listed, values)
+        for key, packed in placed:
+            replica.tablet.set_packed(key, packed)
+        return lsn
+
+    def log_cells(
+        self, kind: Kind, tablet_id: int, cells: list[tuple[bytes, bytes | None]], values: list[Buffer]
+    ) -> tuple[int, list[tuple[bytes, bytes | None]]]:
+        """Log a cell list; its lsn, and the cells with the places where their values now lie."""
+        parts, crc = encode_cells(cells, values)
+        lsn = self.wal.append(kind, tablet_id, 0, 0, parts, crc)
+        segment, offset = self.wal.payload_at
+        offset += len(parts[0])
+        placed = []
+        for key, packed in cells:
+            if packed is not None:
+                packed = packed_at(packed, segment, offset)
+                cell = StoredCell((packed,))
+                offset += cell.size if isinstance(cell.value, BulkRef) else 0
+            placed.append((key, packed))
+        return lsn, placed
+
+    def finish_learning(self, tablet_id: int, results_encoded: bytes, commit_epoch: int, commit: int) -> int:
+        """Everything up to `commit` is installed or held back, and `results_encoded` belongs there.
+
+        The held-back entries are then applied by `apply`; the replica is intact when that has reached `commit`.
+        """
+        replica = self.tablets[tablet_id]
+        assert replica.may_finish(commit), (replica.learning, replica.held_from, commit, replica.last)
+        begin = commit if replica.held_from is None else replica.held_from
+        results = self.new_results()
+        results.add_encoded(results_encoded)
+        replica.finish_learning(begin, commit, commit_epoch, results)
+        parts = [U64.pack(begin), results_encoded]
+        return self._log(Kind.FINISH, tablet_id, epoch=commit_epoch, first=commit, parts=parts)
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, cell: StoredCell) -> bytes:
+        """The value of a cell that was just looked up, checked.
+
+        `CorruptValue` when its bytes are damaged: the replica it belongs to is then marked so. `ValueMoved` when the cell was
+        looked up so long ago that its segment was freed since.
+        """
+        ref = cell.value
+        if not isinstance(ref, BulkRef):
+            return ref
+        if ref.segment not in self.wal.folder.segments and ref.segment <= self.wal.synced >> 32:
+            raise ValueMoved("the value's segment was freed; look the cell up again")
+        try:
+            data = self.wal.read(ref.segment, ref.offset, ref.length)
+        except OSError as error:
+            raise self._corrupt(ref, f"cannot be read: {error}") from error
+        if len(data) != ref.length or crc32c(data) != ref.crc32c:
+            raise self._corrupt(ref, "a value does not have its checksum")
+        return data
+
+    def _corrupt(self, ref: BulkRef, what: str) -> CorruptValue:
+        name = f"log/{segment_name(ref.segment)}"
+        for tablet_id, replica in self.tablets.items():
+            if ref.segment in replica.tablet.bulk_bytes and _refers(replica, ref):
+                self.damage.append(Damage(name, ref.offset, tablet_id, what))
+                self.mark_damaged(tablet_id, f"{name} at byte {ref.offset}: {what}")
+        return CorruptValue(name, ref.offset, what)
+
+    def mark_damaged(self, tablet_id: int, why: str) -> None:
+        """The replica is not to be trusted (a digest differs, a value is damaged): durable at the next sync."""
+        replica = self.tablets[tablet_id]
+        if replica.learning is Learning.DAMAGED:
+            return
+        replica.mark_damaged(why)
+        if self.wal.failure is None:
+            self.log_damage(replica)
+        self.on_corrupt(tablet_id, why)
+
+    def log_damage(self, replica: DiskReplica) -> int:
+        """Log that a replica is damaged, so that it stays so when what showed it is gone."""
+        return self._log(Kind.DAMAGED, replica.id, parts=[replica.damage.encode()])
+
+    def _read_back(self, position: Position, length: int) -> bytes:
+        return self.wal.read(position.segment, position.offset, length)
+
+    # ------------------------------------------------------------------ room
+
+    def check_space(self) -> None:
+        """Raise `NoSpace` if the disk is so full that writes must be refused. Cheap while it is not."""
+        if self._full:
+            self.look_at_space()
+        if self._full:
+            free = self.files.free_space(self.folder)
+            raise NoSpace(f"{free} bytes are free on the disk of {self.folder}; writes need {self.options.reserve}")
+
+    def no_room(self) -> None:
+        """The log found no room: `check_space` refuses until there is."""
+        self._full = True
+
+    def look_at_space(self) -> int:
+        """Free bytes on disk; from here on `check_space` knows. To be called now and then."""
+        free = self.files.free_space(self.folder)
+        self._full = free < self.options.reserve
+        return free
+
+    # ------------------------------------------------------------------ inside
+
+    def _log(self, kind: Kind, tablet_id: int, epoch: int = 0, first: int = 0, parts: Sequence[Buffer] = ()) -> int:
+        return self.wal.append(kind, tablet_id, epoch, first, parts)
+
+    def _record_position(self) -> Position:
+        segment, offset = self.wal.payload_at
+        return Position(segment, offset - RECORD_HEADER)
+
+    def metrics(self) -> dict[str, float]:
+        """Figures for heartbeats and charts: counts, bytes, ratios."""
+        wal, folder = self.wal.figures, self.wal.folder
+        live = sum(sum(r.tablet.bulk_bytes.values()) for r in self.tablets.values())
+        on_disk = sum(segment.capacity for segment in folder.segments.values())
+        return {
+            "cells": sum(r.tablet.cells for r in self.tablets.values()),
+            "bytes": sum(r.tablet.bytes for r in self.tablets.values()),
+            "bulk_bytes": live,
+            "log_bytes": on_disk,
+            "log_written": wal.bytes,
+            "segments": len(folder.segments),
+            "spares": folder.spares,
+            "live_ratio": live / on_disk if on_disk else 1.0,
+            "syncs": wal.syncs,
+            "records": wal.records,
+            "damaged": sum(not r.intact for r in self.tablets.values()),
+        }
+
+
+def _with_bulk(crc: int, entry: Entry) -> int:
+    for mutation in entry.mutations:
+        for operation in mutation.header.operations:
+            if operation[0] == Op.PUT_BULK:
+                crc = combined(crc, operation[4], operation[3])
+    return crc
+
+
+def _refers(replica: DiskReplica, ref: BulkRef) -> bool:
+    return any(StoredCell((packed,)).value == ref for _, packed in replica.tablet.walk(b"", None))

@@ -1,0 +1,91 @@
+"""What the engine writes into its log: the kinds of record, and their payloads.
+
+Every record names a tablet and an epoch; `first` and the payload depend on the kind:
+
+    CREATE    a replica begins, empty. Payload: msgpack [start, end or nil, range version]
+    DROP      it ends
+    ENTRY     first: the entry's. Payload: u64 the commit point known when it was logged, then the entry (`kvstore.mutation`)
+    COMMIT    first: the commit point
+    EPOCH     epoch: the highest that the replica has seen
+    CUT       first: logged entries above this sequence never were
+    LEARN     the replica is not intact from here on; its tail is cut, entries that follow are held back. One that was damaged
+              begins with no cells
+    INSTALL   cells as the primary has them: cell list (below)
+    FINISH    first: the commit point c that the results belong to. epoch: that of the entry that ends there. Payload: u64 where
+              the held-back entries begin (the sequence before the first), then the results (`kvstore.storage.results`).
+              Held-back entries up to c are applied where newer, those behind as ever
+    MOVED     values copied to here from a segment that is to be freed: cell list; a cell that is still the same points here now
+    DAMAGED   the replica is not to be trusted. Payload: why, in UTF-8
+
+Cell list: u32 length of the msgpack part, the msgpack part, then the bulk values with nothing between them. The msgpack part is
+an array of [key: bin (`kvstore.storage.cellkey`), packed: bin or nil]: the cell in the form of `kvstore.storage.tablet`, nil
+when it is gone. The place that a packed bulk cell names is 0, 0: its value is the next one of the bulk part.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+
+import msgpack
+
+from kvstore.mutation import Buffer
+from kvstore.storage.crc import combined, crc32c
+from kvstore.storage.tablet import BULK, BulkRef, StoredCell, packed_at
+
+_U32 = struct.Struct("<I")
+U64 = struct.Struct("<Q")
+
+
+class Kind(IntEnum):
+    """Kinds of record. 0 and 1 are the log's own (`kvstore.storage.segment`)."""
+
+    CREATE = 2
+    DROP = 3
+    ENTRY = 4
+    COMMIT = 5
+    EPOCH = 6
+    CUT = 7
+    LEARN = 8
+    INSTALL = 9
+    FINISH = 10
+    MOVED = 11
+    DAMAGED = 12
+
+
+def encode_range(start: str, end: str | None, range_version: int) -> bytes:
+    """The payload of CREATE."""
+    packed: bytes = msgpack.packb([start, end, range_version])
+    return packed
+
+
+def decode_range(payload: bytes) -> tuple[str, str | None, int]:
+    """(start, end, range version) of a CREATE."""
+    start, end, range_version = msgpack.unpackb(payload)
+    return start, end, range_version
+
+
+def encode_cells(cells: Iterable[tuple[bytes, bytes | None]], values: list[Buffer]) -> tuple[list[Buffer], int]:
+    """The parts of a cell list's payload, and their checksum. `values`: those of the bulk cells, in order."""
+    listed = list(cells)
+    table = msgpack.packb([(key, None if packed is None else packed_at(packed, 0, 0)) for key, packed in listed])
+    head = _U32.pack(len(table)) + table
+    crc = crc32c(head)
+    for _, packed in listed:
+        if packed is not None and packed[16] == BULK:
+            ref = StoredCell((packed,)).value
+            assert isinstance(ref, BulkRef)
+            crc = combined(crc, ref.crc32c, ref.length)
+    return [head, *values], crc
+
+
+def decode_cells(payload: bytes, segment: int, offset: int) -> Iterator[tuple[bytes, bytes | None]]:
+    """The cells of a cell list whose payload lies at (segment, offset): bulk cells point there."""
+    (length,) = _U32.unpack_from(payload)
+    at = _U32.size + length
+    for key, packed in msgpack.unpackb(payload[_U32.size : at]):
+        if packed is not None and packed[16] == BULK:
+            packed = packed_at(packed, segment, offset + at)
+            at += StoredCell((packed,)).size
+        yield key, packed

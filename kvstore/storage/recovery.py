@@ -1,0 +1,176 @@
+"""What happens to a data folder when it is opened: checkpoints are loaded, the log is replayed, damage is judged.
+
+Replay feeds every record to the same methods of `DiskReplica` that were called when it was appended. A record that lies before
+the place that a tablet's checkpoint names is skipped. Entries are applied up to the commit point that the log knows of; the
+rest is the tail, for replication to decide on.
+
+Damage: bytes that are known to be one tablet's make that replica damaged; others make every replica damaged whose log reaches
+back that far. A gap in a tablet's sequence, a checkpoint that cannot be read, and a bulk value whose segment is gone do so too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvstore.errors import BadRequest
+from kvstore.mutation import decode_entry
+from kvstore.storage.checkpoint import load_checkpoint, parse_name
+from kvstore.storage.failures import CorruptValue, Damage
+from kvstore.storage.records import U64, Kind, decode_cells, decode_range
+from kvstore.storage.replica import DiskReplica, Learning
+from kvstore.storage.segment import Position, Record, segment_name
+from kvstore.storage.tablet import Place
+
+if TYPE_CHECKING:
+    from kvstore.storage.engine import Engine
+
+
+def recover(engine: Engine) -> None:
+    """Bring a just opened engine to what its disk holds."""
+    _load_checkpoints(engine)
+    start = engine.log_start
+    for position, record in engine.wal.replay(start):
+        _replay(engine, position, record)
+    if start > Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF):
+        engine.wal.damage.append(
+            Damage(segment_name(start.segment), start.offset, None, "the log ends before this place")
+        )
+    for damage in engine.wal.damage:
+        _judge(engine, damage)
+    for replica in engine.tablets.values():
+        missing = sorted(g for g in replica.tablet.bulk_bytes if g not in engine.wal.folder.segments)
+        if missing and replica.learning is not Learning.DAMAGED:
+            _damaged(
+                engine, replica, Damage(f"log/{segment_name(missing[0])}", 0, replica.id, "the segment is missing")
+            )
+    for replica in engine.tablets.values():
+        if replica.learning is Learning.DAMAGED:
+            engine.log_damage(replica)
+    engine.look_at_space()
+
+
+def _load_checkpoints(engine: Engine) -> None:
+    folder = f"{engine.folder}/checkpoints"
+    engine.files.makedirs(folder)
+    newest: dict[int, int] = {}
+    names = sorted(engine.files.listdir(folder))
+    for name in names:
+        parsed = parse_name(name)
+        if parsed is None:
+            engine.files.unlink(f"{folder}/{name}")  # one that was being written when the process ended
+            continue
+        newest[parsed[0]] = max(newest.get(parsed[0], 0), parsed[1])
+        engine.next_checkpoint = max(engine.next_checkpoint, parsed[1] + 1)
+    for tablet_id, number in newest.items():
+        engine.tablets[tablet_id] = _load(engine, tablet_id, number)
+    for name in names:
+        parsed = parse_name(name)
+        if parsed is not None and parsed[1] < newest[parsed[0]]:
+            # the newer one was renamed to its name after it had been synced and read back, so this one is not needed
+            engine.files.unlink(f"{folder}/{name}")
+
+
+def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
+    replica = engine.new_replica(tablet_id)
+    path = engine.checkpoint_path(tablet_id, number)
+    try:
+        head, tablet, size = load_checkpoint(engine.files, path, replica.results)
+    except CorruptValue as error:
+        replica.log_start = engine.log_start
+        name = path.removeprefix(f"{engine.folder}/")
+        engine.damage.append(Damage(name, error.offset, tablet_id, str(error)))
+        replica.mark_damaged(str(error))
+        return replica
+    replica.tablet = tablet
+    replica.start, replica.end, replica.range_version = head.start, head.end, head.range_version
+    replica.epoch, replica.commit, replica.commit_epoch = head.epoch, head.commit, head.commit_epoch
+    replica.log_start = head.log_start
+    replica.checkpoint, replica.checkpoint_bytes = head, size
+    replica.checkpoint_segments = frozenset(tablet.bulk_bytes)
+    return replica
+
+
+def _replay(engine: Engine, position: Position, record: Record) -> None:
+    kind = Kind(record.kind)
+    replica = engine.tablets.get(record.tablet)
+    if kind is Kind.CREATE and replica is None:
+        replica = engine.new_replica(record.tablet)
+        replica.start, replica.end, replica.range_version = decode_range(record.payload)
+        replica.log_start = position
+        engine.tablets[record.tablet] = replica
+        return
+    if replica is None or position < replica.log_start:
+        return
+    if kind is Kind.DROP:
+        del engine.tablets[record.tablet]
+        if replica.checkpoint is not None:
+            path = engine.checkpoint_path(record.tablet, replica.checkpoint.number)
+            engine.doomed.append((0, position.segment, path))
+    elif kind is Kind.LEARN:
+        replica.begin_learning()
+    elif kind is Kind.DAMAGED:
+        replica.mark_damaged(record.payload.decode())
+    elif replica.learning is not Learning.DAMAGED:
+        _replay_into(engine, replica, kind, position, record)
+
+
+def _replay_into(engine: Engine, replica: DiskReplica, kind: Kind, position: Position, record: Record) -> None:
+    if kind is Kind.ENTRY:
+        _replay_entry(engine, replica, position, record)
+    elif kind is Kind.COMMIT:
+        replica.apply(record.first)
+    elif kind is Kind.EPOCH:
+        replica.epoch = max(replica.epoch, record.epoch)
+    elif kind is Kind.CUT:
+        replica.cut(record.first)
+    elif kind is Kind.INSTALL:
+        for key, packed in decode_cells(record.payload, position.segment, record.payload_offset):
+            replica.tablet.set_packed(key, packed)
+    elif kind is Kind.FINISH:
+        (begin,) = U64.unpack_from(record.payload)
+        results = engine.new_results()
+        results.add_encoded(record.payload[U64.size :])
+        replica.finish_learning(begin, record.first, record.epoch, results)
+        replica.apply(record.first)
+    elif kind is Kind.MOVED:
+        for key, packed in decode_cells(record.payload, position.segment, record.payload_offset):
+            assert packed is not None
+            replica.tablet.relocate(key, packed)
+
+
+def _replay_entry(engine: Engine, replica: DiskReplica, position: Position, record: Record) -> None:
+    (commit,) = U64.unpack_from(record.payload)
+    view = memoryview(record.payload)[U64.size :]
+    try:
+        entry = decode_entry(record.epoch, record.first, view)
+    except BadRequest as error:
+        _damaged(
+            engine, replica, Damage(f"log/{segment_name(position.segment)}", position.offset, replica.id, str(error))
+        )
+        return
+    if entry.last <= replica.commit and replica.learning is not Learning.HOLDING:
+        return  # in the checkpoint
+    if not replica.follows(entry):
+        what = f"a gap in the log: entry {entry.first} after {replica.last}"
+        _damaged(engine, replica, Damage(f"log/{segment_name(position.segment)}", position.offset, replica.id, what))
+        return
+    payload = Position(position.segment, record.payload_offset + U64.size)
+    replica.add(entry, Place(position.segment, payload.offset + entry.bulk_start), position, payload)
+    replica.apply(commit)
+
+
+def _judge(engine: Engine, damage: Damage) -> None:
+    """Damage in the log, after replay."""
+    named = Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what)
+    segment = int(damage.file.removesuffix(".seg"), 16)
+    concerned = [r for r in engine.tablets.values() if damage.tablet in (None, r.id)]
+    hit = [r for r in concerned if r.log_start <= Position(segment, damage.offset) or segment in r.tablet.bulk_bytes]
+    for replica in hit:
+        _damaged(engine, replica, named)
+    if not hit:
+        engine.damage.append(named)
+
+
+def _damaged(engine: Engine, replica: DiskReplica, damage: Damage) -> None:
+    engine.damage.append(damage)
+    replica.mark_damaged(str(damage))

@@ -1,0 +1,188 @@
+"""One tablet's replica as the disk knows it: cells at the commit point, and the logged tail behind it.
+
+States (`Learning`): a replica is intact, or it learns (its tail was cut, what is logged from then on is held back), or it
+settles (everything needed is logged; the held-back entries are being applied), and is intact again when that is done. A damaged
+replica takes nothing but the beginning of learning.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple
+
+from kvstore.mutation import Entry, Mutation, decode_entry
+from kvstore.storage.checkpoint import Head
+from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.segment import Position
+from kvstore.storage.tablet import Place, Tablet
+
+
+class Learning(Enum):
+    """Where a replica stands between damaged and whole."""
+
+    INTACT = "intact"  # the cells are those of the commit point
+    HOLDING = "holding"  # a learner: cells are being installed, logged entries are held back
+    SETTLING = "settling"  # everything is installed; held-back entries up to `settle_at` are not all applied
+    DAMAGED = "damaged"  # cells or log cannot be trusted
+
+
+class Logged(NamedTuple):
+    """An entry in the log that is not applied. `payload`, `length`: where its bytes lie, to read bulk parts back."""
+
+    entry: Entry
+    place: Place
+    position: Position
+    payload: Position
+    length: int
+    stripped: bool
+
+
+class DiskReplica:
+    """What the engine keeps of one tablet."""
+
+    def __init__(self, tablet_id: int, read_back: Callable[[Position, int], bytes], results: ResultTable) -> None:
+        """An empty replica. `read_back` fetches bytes of the log."""
+        self.id = tablet_id
+        self.start = ""
+        self.end: str | None = None
+        self.range_version = 0
+        self.tablet = Tablet()
+        self.results = results
+        """Results of mutations as of `commit`."""
+        self.epoch = 0
+        """The highest epoch that was logged."""
+        self.commit = 0
+        """The cells are those after this sequence; everything above is in `tail`."""
+        self.commit_epoch = 0
+        self.learning = Learning.INTACT
+        self.damage = ""
+        """Why the replica is damaged, if it is."""
+        self.logged: deque[Logged] = deque()
+        self.held_from: int | None = None
+        self.settle_at = 0
+        self.log_start = Position(0, 0)
+        """Replay of this tablet needs the log from here on."""
+        self.checkpoint: Head | None = None
+        self.checkpoint_segments: frozenset[int] = frozenset()
+        """Segments that the durable checkpoint's bulk cells point into."""
+        self.checkpoint_bytes = 0
+        self.bytes_since_checkpoint = 0
+        self._read_back = read_back
+
+    @property
+    def intact(self) -> bool:
+        """Whether the cells are, without doubt, those of the commit point."""
+        return self.learning is Learning.INTACT
+
+    @property
+    def tail(self) -> list[Entry]:
+        """The entries after the commit point, whole (bulk values of held-back ones are read back from the log)."""
+        return [self._whole(logged) for logged in self.logged]
+
+    @property
+    def last(self) -> int:
+        """The last sequence in the log."""
+        return self.logged[-1].entry.last if self.logged else self.commit
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last entry in the log."""
+        return self.logged[-1].entry.epoch if self.logged else self.commit_epoch
+
+    def _whole(self, logged: Logged) -> Entry:
+        if not logged.stripped:
+            return logged.entry
+        payload = self._read_back(logged.payload, logged.length)
+        return decode_entry(logged.entry.epoch, logged.entry.first, payload)
+
+    # ------------------------------------------------------------------ log events, the same when they happen and in replay
+
+    def follows(self, entry: Entry) -> bool:
+        """Whether `entry` may come next in the log: no gap, no overlap, no older epoch."""
+        if self.learning is Learning.HOLDING and self.held_from is None and not self.logged:
+            return True
+        return entry.first == self.last + 1 and entry.epoch >= self.last_epoch
+
+    def add(self, entry: Entry, place: Place, position: Position, payload: Position) -> None:
+        """An entry was logged. While learning its bulk parts are not kept in memory: the stream may be long."""
+        if self.learning is Learning.HOLDING and self.held_from is None:
+            self.held_from = entry.first - 1
+        length = entry.payload_size
+        has_bulk = length > entry.bulk_start
+        stripped = has_bulk and self.learning is Learning.HOLDING
+        kept = _without_bulk(entry) if stripped else entry
+        self.logged.append(Logged(kept, place, position, payload, length, stripped))
+        self.epoch = max(self.epoch, entry.epoch)
+        self.bytes_since_checkpoint += entry.bulk_start
+
+    def cut(self, after: int) -> None:
+        """Logged entries above sequence `after` never were."""
+        assert after >= self.commit or self.learning is Learning.HOLDING, "what is committed is never cut"
+        while self.logged and self.logged[-1].entry.last > after:
+            assert self.logged[-1].entry.first > after, "a cut falls between two entries"
+            self.logged.pop()
+
+    def begin_learning(self) -> None:
+        """Not intact from here on. A damaged replica starts empty: its cells may be wrong where their versions are right."""
+        if self.learning is Learning.DAMAGED:
+            self.tablet.delete_range(b"", None)
+        self.learning = Learning.HOLDING
+        self.damage = ""
+        self.logged.clear()
+        self.held_from = None
+
+    def may_finish(self, commit: int) -> bool:
+        """Whether everything up to `commit` is held, so that learning may finish there."""
+        begin = commit if self.held_from is None else self.held_from
+        return self.learning is Learning.HOLDING and begin <= commit <= max(begin, self.last if self.logged else begin)
+
+    def finish_learning(self, begin: int, commit: int, commit_epoch: int, results: ResultTable) -> None:
+        """Held-back entries follow `begin`; those up to `commit` count only where newer, and their results are in `results`."""
+        self.results = results
+        self.learning = Learning.SETTLING
+        self.settle_at = commit
+        self.commit = begin
+        self.commit_epoch = commit_epoch
+        self.epoch = max(self.epoch, commit_epoch)
+        self._settled()
+
+    def mark_damaged(self, why: str) -> None:
+        """Cells or log cannot be trusted."""
+        self.learning = Learning.DAMAGED
+        self.damage = why
+        self.logged.clear()
+
+    def apply(self, upto: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+        """Apply logged entries that end at or below sequence `upto`, at most about `most` mutations of them."""
+        done: list[tuple[Entry, list[Result]]] = []
+        if self.learning in (Learning.HOLDING, Learning.DAMAGED):
+            return done
+        count = 0
+        while self.logged and self.logged[0].entry.last <= upto and (most is None or count < most):
+            logged = self.logged.popleft()
+            entry = logged.entry
+            settling = self.learning is Learning.SETTLING
+            # the results of what settles are in the table already, as of `settle_at`
+            outcomes = self.tablet.apply(entry, logged.place, None if settling else self.results, newer_only=settling)
+            self.commit, self.commit_epoch = entry.last, entry.epoch
+            self._settled()
+            count += entry.count
+            done.append((entry, outcomes))
+        return done
+
+    def _settled(self) -> None:
+        if self.learning is Learning.SETTLING and self.commit >= self.settle_at:
+            assert self.commit == self.settle_at, "the results belong to a commit point, which is the end of an entry"
+            self.learning = Learning.INTACT
+
+    @property
+    def needs_log_from(self) -> Position | None:
+        """Where the first entry lies that is not applied, if there is one."""
+        return self.logged[0].position if self.logged else None
+
+
+def _without_bulk(entry: Entry) -> Entry:
+    mutations = [Mutation(m.encoded, b"", m.header) for m in entry.mutations]
+    return Entry(entry.epoch, entry.first, mutations, entry.outcomes, entry.failed)

@@ -1,0 +1,191 @@
+"""What a tablet remembers of mutations it has applied, so that a repeated request is answered and not applied again.
+
+Part of the tablet: fed in log order, written into its checkpoint, handed to a learner. Everything here depends only on the
+order of `record` calls, so all replicas of a tablet forget the same things at the same moment.
+
+Forgotten are: numbers below the client's own `floor` (it no longer waits for them); beyond `per_client` results of one
+client, those recorded first; beyond `clients` clients, the one whose last mutation is longest ago. `lookup` tells a number
+that was forgotten from one that never came, as long as its client is remembered.
+
+Encoding (`encode`), msgpack:
+    [client, ...] least recently applied first, each
+    [client: u64, floor: u64, numbers: bin, epochs: bin, sequences: bin, outcomes: bin, failed: bin]
+    where the bins are arrays, little-endian, in the order recorded, of u64, u64, u64, u8, u16
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgpack
+
+from kvstore import settings
+from kvstore.errors import BadRequest
+
+assert sys.byteorder == "little", "arrays are written to disk as they lie in memory"
+assert array("Q").itemsize == 8
+assert array("H").itemsize == 2
+
+
+class Result(NamedTuple):
+    """What came of a mutation. `failed` is the index of the requirement that did not hold, if one did not."""
+
+    outcome: int
+    epoch: int
+    sequence: int
+    failed: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Forgotten:
+    """The number is below what is remembered of its client: it may have been applied."""
+
+    floor: int
+
+
+class _Client:
+    """One client's results by number, in the order recorded. `stamp` tells whether a snapshot shares it."""
+
+    __slots__ = ("floor", "results", "stamp")
+
+    def __init__(self, floor: int, results: dict[int, Result], stamp: int) -> None:
+        self.floor = floor
+        self.results = results
+        self.stamp = stamp
+
+
+class ResultTable:
+    """The remembered results of one tablet."""
+
+    def __init__(
+        self, per_client: int = settings.RESULTS_PER_CLIENT, clients: int = settings.CLIENTS_REMEMBERED
+    ) -> None:
+        self._per_client = per_client
+        self._most_clients = clients
+        self._clients: dict[int, _Client] = {}
+        self._stamp = 0
+        self._snapshots = 0
+
+    def __len__(self) -> int:
+        return sum(len(client.results) for client in self._clients.values())
+
+    def lookup(self, client: int, number: int) -> Result | Forgotten | None:
+        """The result of mutation (client, number); None if it was never applied, as far as anybody can know."""
+        known = self._clients.get(client)
+        if known is None:
+            return None
+        found = known.results.get(number)
+        if found is not None:
+            return found
+        return Forgotten(known.floor) if number < known.floor else None
+
+    def record(self, client: int, number: int, floor: int, result: Result) -> None:
+        """Remember a result that was just applied. Called in log order, on every replica alike."""
+        known = self._clients.pop(client, None)
+        if known is None:
+            known = _Client(floor, {}, self._stamp)
+            if len(self._clients) >= self._most_clients:
+                del self._clients[next(iter(self._clients))]
+        elif known.stamp != self._stamp:
+            known = _Client(known.floor, dict(known.results) if self._snapshots else known.results, self._stamp)
+        self._clients[client] = known  # at the end: most recently applied
+        if floor > known.floor:
+            self._raise_floor(known, floor)
+        results = known.results
+        results[number] = result
+        if len(results) > self._per_client:
+            oldest = next(iter(results))
+            del results[oldest]
+            known.floor = max(known.floor, oldest + 1)
+
+    @staticmethod
+    def _raise_floor(known: _Client, floor: int) -> None:
+        results = known.results
+        if floor - known.floor > len(results):
+            known.results = {number: result for number, result in results.items() if number >= floor}
+        else:
+            for number in range(known.floor, floor):
+                results.pop(number, None)
+        known.floor = floor
+
+    def snapshot(self) -> ResultSnapshot:
+        """The table as it is now, kept while the table goes on. To be released."""
+        self._stamp += 1
+        self._snapshots += 1
+        return ResultSnapshot(self, [(c, k.floor, k.results) for c, k in self._clients.items()])
+
+    def release_snapshot(self) -> None:
+        """One snapshot is no longer read."""
+        self._snapshots -= 1
+        assert self._snapshots >= 0
+
+    def encode(self) -> bytes:
+        """The whole table in the format above."""
+        packed: bytes = msgpack.packb([_encode_client(c, k.floor, k.results) for c, k in self._clients.items()])
+        return packed
+
+    def add_encoded(self, encoded: bytes) -> None:
+        """Put the clients of `encode`'s bytes behind those here; `BadRequest` if they are malformed."""
+        try:
+            for client, floor, *columns in msgpack.unpackb(encoded):
+                numbers, epochs, sequences, outcomes, failed = _columns(*columns)
+                rows = zip(numbers, outcomes, epochs, sequences, failed, strict=True)
+                results = {number: Result(*rest) for number, *rest in rows}
+                self._clients[client] = _Client(floor, results, self._stamp)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise BadRequest(f"not a table of results: {error}") from error
+
+    @classmethod
+    def decode(
+        cls,
+        encoded: bytes,
+        per_client: int = settings.RESULTS_PER_CLIENT,
+        clients: int = settings.CLIENTS_REMEMBERED,
+    ) -> ResultTable:
+        """The table that `encode` gave these bytes for; `BadRequest` if they are malformed."""
+        table = cls(per_client, clients)
+        table.add_encoded(encoded)
+        return table
+
+
+class ResultSnapshot:
+    """A table as it was at one moment."""
+
+    def __init__(self, table: ResultTable, clients: list[tuple[int, int, dict[int, Result]]]) -> None:
+        self._table: ResultTable | None = table
+        self._clients = clients
+
+    def encoded_slices(self) -> Iterator[bytes]:
+        """Encodings of one client after another, each in the format of `ResultTable.encode`."""
+        for client, floor, results in self._clients:
+            yield msgpack.packb([_encode_client(client, floor, results)])
+
+    def release(self) -> None:
+        """Let the table change in place again. A second call does nothing."""
+        if self._table is not None:
+            self._table.release_snapshot()
+        self._table = None
+        self._clients = []
+
+
+def _encode_client(client: int, floor: int, results: dict[int, Result]) -> list[object]:
+    values = results.values()
+    return [
+        client,
+        floor,
+        array("Q", results.keys()).tobytes(),
+        array("Q", [r.epoch for r in values]).tobytes(),
+        array("Q", [r.sequence for r in values]).tobytes(),
+        bytes(r.outcome for r in values),
+        array("H", [r.failed for r in values]).tobytes(),
+    ]
+
+
+def _columns(
+    numbers: bytes, epochs: bytes, sequences: bytes, outcomes: bytes, failed: bytes
+) -> tuple[array[int], array[int], array[int], bytes, array[int]]:
+    return array("Q", numbers), array("Q", epochs), array("Q", sequences), outcomes, array("H", failed)

@@ -1,0 +1,224 @@
+"""The folder that holds a log's segment files: finding, making, reusing and removing them.
+
+Spares are segment files that nothing needs: former segments, or files filled with zeros in advance. Writing over blocks that
+were written before is what makes the log's syncs fast, and spares are room on disk that the log already owns.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kvstore import settings
+from kvstore.storage.failures import Damage
+from kvstore.storage.files import FileDoor
+from kvstore.storage.segment import (
+    FIRST_RECORD,
+    SegmentHeader,
+    SegmentReader,
+    decode_segment_header,
+    encode_segment_header,
+    segment_name,
+)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True, frozen=True)
+class WalOptions:
+    """Of one log. `segment_size`: bytes; `most_spares`: unneeded segments kept for reuse; `most_open`: files open for reads."""
+
+    segment_size: int = 64 * settings.MIB
+    most_spares: int = 4
+    most_open: int = 256
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment on disk. `end`: where its records end; None while unknown (an old one that was not replayed)."""
+
+    generation: int
+    capacity: int
+    end: int | None = None
+    whole: bool = True
+
+
+class SegmentFolder:
+    """The segment files of one log."""
+
+    def __init__(self, files: FileDoor, folder: str, options: WalOptions) -> None:
+        """Find out what is there. The folder is made if need be."""
+        files.makedirs(folder)
+        self.files = files
+        self.folder = folder
+        self.options = options
+        self.segments: dict[int, Segment] = {}
+        self.damage: list[Damage] = []
+        self.log_id = 0
+        self.made = 0
+        self.reused = 0
+        self._spares: list[str] = []
+        self._spare_number = 0
+        self._fds: dict[int, int] = {}
+        self._active: tuple[int, int] | None = None  # (generation, descriptor) that is written to
+        for name in sorted(files.listdir(folder)):
+            if name.endswith(".seg"):
+                self._found_segment(name)
+            elif name.startswith(("spare-", "new-")):
+                self._found_spare(name)
+        if not self.log_id:
+            self.log_id = secrets.randbits(63) + 1
+
+    def _found_segment(self, name: str) -> None:
+        path = f"{self.folder}/{name}"
+        fd = self.files.open(path)
+        size = self.files.size(fd)
+        try:
+            header = decode_segment_header(self.files.pread(fd, FIRST_RECORD, 0), path)
+        finally:
+            self.files.close(fd)
+        generation = int(name.removesuffix(".seg"), 16)
+        whole = header is not None and header.generation == generation
+        if header is not None and whole:
+            self.log_id = header.log_id
+        else:
+            self.damage.append(Damage(name, 0, None, "the segment's header is damaged"))
+        self.segments[generation] = Segment(generation, header.capacity if header and whole else size, whole=whole)
+
+    def _found_spare(self, name: str) -> None:
+        path = f"{self.folder}/{name}"
+        fd = self.files.open(path)
+        size = self.files.size(fd)
+        self.files.close(fd)
+        unfit = name.startswith("new-") or size != self.options.segment_size
+        if unfit or len(self._spares) >= self.options.most_spares:
+            self.files.unlink(path)
+            return
+        self._spares.append(path)
+        self._spare_number = max(self._spare_number, int(name.removeprefix("spare-"), 16))
+
+    @property
+    def last(self) -> int:
+        """The newest generation on disk, 0 if there is none."""
+        return max(self.segments, default=0)
+
+    @property
+    def spares(self) -> int:
+        """Segments that are ready for use."""
+        return len(self._spares)
+
+    def reader(self, generation: int, last: bool = False) -> SegmentReader:
+        """A reader of one segment's records; `last` as `SegmentReader` takes it."""
+        segment = self.segments[generation]
+        header = SegmentHeader(self.log_id, generation, segment.capacity)
+        return SegmentReader(self.files, self.descriptor(generation), header, segment_name(generation), last)
+
+    def descriptor(self, generation: int) -> int:
+        """An open descriptor of the segment, for reading; valid until others were asked for `most_open` times."""
+        fd = self._fds.pop(generation, None)
+        if fd is None:
+            fd = self.files.open(f"{self.folder}/{segment_name(generation)}")
+            if len(self._fds) >= self.options.most_open:
+                self.files.close(self._fds.pop(next(iter(self._fds))))
+        self._fds[generation] = fd
+        return fd
+
+    # ------------------------------------------------------------------ writing
+
+    def begin(self, generation: int, capacity: int, fdatasync: Callable[[int], None]) -> int:
+        """The descriptor of the segment to write to, making it first if it is new.
+
+        Its header is on disk before it has its name, and its name before any record is written: a segment that is found has
+        a whole header, or is damaged.
+        """
+        if self._active is not None and self._active[0] == generation:
+            return self._active[1]
+        fd, path, spare = self._spare_or_new(generation, capacity)
+        try:
+            self.files.pwritev(fd, [encode_segment_header(self.log_id, generation, capacity)], 0)
+            fdatasync(fd)
+            self.files.rename(path, f"{self.folder}/{segment_name(generation)}")
+        except OSError:
+            self.files.close(fd)
+            if spare:
+                self._spares.append(path)
+            raise
+        if self._active is not None:
+            self.files.close(self._active[1])
+        self._active = (generation, fd)
+        return fd
+
+    def _spare_or_new(self, generation: int, capacity: int) -> tuple[int, str, bool]:
+        if self._spares and capacity == self.options.segment_size:
+            path = self._spares.pop()
+            self.reused += 1
+            return self.files.open(path), path, True
+        path = f"{self.folder}/new-{generation:08x}"
+        if self.files.exists(path):
+            self.files.unlink(path)
+        fd = self.files.open(path, create=True)
+        try:
+            self.files.reserve(fd, capacity)
+        except OSError:
+            self.files.close(fd)
+            self.files.unlink(path)
+            raise
+        self.made += 1
+        return fd, path, False
+
+    # ------------------------------------------------------------------ room
+
+    def retire(self, generation: int) -> None:
+        """Nothing in the segment is needed any more: keep it as a spare, or remove it. Durable at the next folder sync.
+
+        Never the newest: its generation would be given out again after a restart, and its former records with it.
+        """
+        assert generation < self.last, "the newest segment stays"
+        segment = self.segments.pop(generation)
+        fd = self._fds.pop(generation, None)
+        if fd is not None:
+            self.files.close(fd)
+        path = f"{self.folder}/{segment_name(generation)}"
+        reusable = segment.whole and segment.capacity == self.options.segment_size
+        if reusable and len(self._spares) < self.options.most_spares:
+            spare = self._new_spare_path()
+            self.files.rename(path, spare)
+            self._spares.append(spare)
+        else:
+            self.files.unlink(path)
+
+    def prepare_spare(self, slice_bytes: int = settings.MIB) -> Iterator[Callable[[], None]]:
+        """Make one spare segment, filled with zeros, in slices; each yields a blocking call to be made before going on."""
+        path = f"{self.folder}/new-spare"
+        if self.files.exists(path):
+            self.files.unlink(path)
+        fd = self.files.open(path, create=True)
+        size = self.options.segment_size
+        try:
+            self.files.reserve(fd, size)
+            for offset in range(0, size, slice_bytes):
+                self.files.fill(fd, offset, min(slice_bytes, size - offset))
+                yield lambda: self.files.fdatasync(fd)
+        except OSError:
+            self.files.unlink(path)
+            raise
+        finally:
+            self.files.close(fd)
+        spare = self._new_spare_path()
+        self.files.rename(path, spare)
+        self._spares.append(spare)
+
+    def _new_spare_path(self) -> str:
+        self._spare_number += 1
+        return f"{self.folder}/spare-{self._spare_number:08x}"
+
+    def close(self) -> None:
+        """Close all files."""
+        for fd in self._fds.values():
+            self.files.close(fd)
+        if self._active is not None:
+            self.files.close(self._active[1])
+        self._fds = {}
+        self._active = None

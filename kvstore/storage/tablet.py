@@ -1,0 +1,546 @@
+"""A tablet's cells in memory: ordered, compact, with a digest; no disk.
+
+Layout. Cells lie in *blocks* of at most `MOST_CELLS`, in key order (`kvstore.storage.cellkey`). A block holds a dict from key
+to packed cell, and the keys once more as a sorted list. To find a cell is one bisection over the blocks' first keys and one
+dict lookup; to scan is to walk the sorted lists. A cell costs its key and its packed bytes, one dict slot and one list slot,
+and no object of its own: about 165 bytes over key and value (`docs/storage.md` has the measurements and what was compared).
+
+Packed cell, big-endian, so that the first 16 bytes compare as versions do:
+    u64 epoch, u64 sequence, u8 kind, then
+    kind 0: the value itself
+    kind 1: u32 length, u32 crc32c, u32 segment, u32 offset      (a value in the log; the first 25 bytes agree on all replicas)
+
+Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snapshot shares is copied before it is changed.
+So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long.
+
+Digest: the sum modulo 2**64, over all cells, of (crc32c(key) + A) * (crc32c(packed cell without its place) + B), so it does not
+depend on order and each change adjusts it. Two replicas with equal digests hold equal cells, but for a chance of about 2**-32
+for each differing cell: it finds faults, not forgeries.
+
+Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import google_crc32c
+
+from kvstore.keys import prefix_end
+from kvstore.mutation import Entry, Op, Outcome, Version
+from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
+from kvstore.storage.results import Result, ResultTable
+
+MOST_CELLS = 680
+"""Cells of one block. A dict of up to 682 entries fits a table of 1024; half a block (340) just fits one of 512."""
+_FEW_CELLS = 64
+"""A block that shrinks below this is joined with a neighbour if both together fit half a block."""
+
+INLINE, BULK = 0, 1
+_HEAD = struct.Struct(">QQB")
+_BULK = struct.Struct(">QQBIIII")
+_PLACE = struct.Struct(">IIII")
+assert _HEAD.size == 17
+assert _BULK.size == 33
+_DIGESTED = 25
+"""Bytes of a packed bulk cell that are the same on every replica."""
+
+_MASK = (1 << 64) - 1
+_A, _B = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
+_crc = google_crc32c.value
+_new = tuple.__new__
+
+
+class BulkRef(NamedTuple):
+    """Where a value lies in the log: segment generation, byte offset in its file, length in bytes, checksum."""
+
+    segment: int
+    offset: int
+    length: int
+    crc32c: int
+
+
+class StoredCell(tuple[bytes]):
+    """One cell, as a light view of its packed bytes."""
+
+    __slots__ = ()
+
+    @property
+    def version(self) -> Version:
+        """The (epoch, sequence) that wrote it."""
+        epoch, sequence, _ = _HEAD.unpack_from(self[0])
+        return Version(epoch, sequence)
+
+    @property
+    def value(self) -> bytes | BulkRef:
+        """The value, or where in the log it lies (`Engine.read` fetches it)."""
+        packed = self[0]
+        if packed[16] == INLINE:
+            return packed[17:]
+        length, crc, segment, offset = _PLACE.unpack_from(packed, 17)
+        return BulkRef(segment, offset, length, crc)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value, wherever it lies."""
+        packed = self[0]
+        return len(packed) - 17 if packed[16] == INLINE else int.from_bytes(packed[17:21], "big")
+
+
+def pack_inline(epoch: int, sequence: int, value: bytes) -> bytes:
+    """A packed cell that holds `value`."""
+    return _HEAD.pack(epoch, sequence, INLINE) + value
+
+
+def pack_bulk(epoch: int, sequence: int, ref: BulkRef) -> bytes:
+    """A packed cell whose value lies in the log."""
+    return _BULK.pack(epoch, sequence, BULK, ref.length, ref.crc32c, ref.segment, ref.offset)
+
+
+def packed_at(packed: bytes, segment: int, offset: int) -> bytes:
+    """The same cell with its value, if it is a bulk one, at another place."""
+    return packed if packed[16] == INLINE else packed[:_DIGESTED] + struct.pack(">II", segment, offset)
+
+
+def pack_version(version: Version) -> bytes:
+    """The first 16 bytes of a packed cell of that version."""
+    return struct.pack(">QQ", *version)
+
+
+class Place(NamedTuple):
+    """Where an entry's bulk part begins in the log."""
+
+    segment: int
+    offset: int
+
+
+NOWHERE = Place(0, 0)
+
+
+class Block:
+    """Neighbouring cells. `stamp` is the tablet's when the block was made: an older one may be shared with a snapshot."""
+
+    __slots__ = ("bulk", "bytes", "cells", "digest", "keys", "stamp")
+
+    def __init__(self, stamp: int) -> None:
+        self.cells: dict[bytes, bytes] = {}
+        self.keys: list[bytes] = []
+        self.digest = 0
+        self.bytes = 0
+        self.bulk = 0
+        self.stamp = stamp
+
+    def copy(self, stamp: int) -> Block:
+        """The same cells in a block that may be changed."""
+        twin = Block(stamp)
+        twin.cells, twin.keys = self.cells.copy(), self.keys.copy()
+        twin.digest, twin.bytes, twin.bulk = self.digest, self.bytes, self.bulk
+        return twin
+
+    def take_from(self, other: Block, begin: int) -> None:
+        """Move the cells of `other` from index `begin` on to the end of this block."""
+        keys = other.keys[begin:]
+        del other.keys[begin:]
+        self.keys += keys
+        digest = size = bulk = 0
+        for key in keys:
+            packed = other.cells.pop(key)
+            self.cells[key] = packed
+            digest += cell_digest(key, packed)
+            size += cell_bytes(key, packed)
+            bulk += packed[16]
+        self.digest, other.digest = self.digest + digest, other.digest - digest
+        self.bytes, other.bytes = self.bytes + size, other.bytes - size
+        self.bulk, other.bulk = self.bulk + bulk, other.bulk - bulk
+        other.cells = dict(other.cells)  # a dict does not shrink by itself
+
+
+def cell_digest(key: bytes, packed: bytes) -> int:
+    """What one cell adds to the digest."""
+    told = packed if packed[16] == INLINE else packed[:_DIGESTED]
+    return int((_crc(key) + _A) * (_crc(told) + _B) & _MASK)
+
+
+def cell_bytes(key: bytes, packed: bytes) -> int:
+    """Bytes of row, column and value, wherever the value lies."""
+    inside = len(packed) - 17 if packed[16] == INLINE else int.from_bytes(packed[17:21], "big")
+    return len(key) - 2 + inside
+
+
+class Snapshot:
+    """A tablet as it was at one moment. Readable in slices while the tablet changes; to be released."""
+
+    def __init__(self, tablet: Tablet, blocks: list[Block]) -> None:
+        self._tablet: Tablet | None = tablet
+        self.blocks = blocks
+        self.digest = tablet.digest
+        self.cells = tablet.cells
+        self.bytes = tablet.bytes
+        self.bulk_bytes = dict(tablet.bulk_bytes)
+
+    def release(self) -> None:
+        """Let the tablet change its blocks in place again. A second call does nothing."""
+        if self._tablet is not None:
+            self._tablet.release_snapshot()
+        self._tablet = None
+        self.blocks = []
+
+
+class Tablet:
+    """Cells in key order. `bulk_bytes` tells, by segment generation, how many bytes of live values lie there."""
+
+    def __init__(self) -> None:
+        self._stamp = 0
+        self._snapshots = 0
+        self._blocks = [Block(0)]
+        self._firsts = [b""]
+        self._changes = 0
+        self._dropped: list[Block] = []
+        self._digest = 0
+        self.cells = 0
+        self.bytes = 0
+        self.bulk_bytes: dict[int, int] = {}
+
+    @property
+    def digest(self) -> int:
+        """The digest of all cells, 64 bits."""
+        return self._digest & _MASK
+
+    # ------------------------------------------------------------------ reading
+
+    def get(self, row: str, column: str) -> StoredCell | None:
+        """The cell, or None if it is absent."""
+        if "\0" in row:
+            row = row.replace("\0", "\0\1")
+        key = f"{row}\0\0{column}".encode()
+        packed = self._blocks[bisect_right(self._firsts, key) - 1].cells.get(key)
+        return None if packed is None else _new(StoredCell, (packed,))
+
+    def columns(
+        self, row: str, start: str = "", end: str | None = None, prefix: str = "", reverse: bool = False
+    ) -> Iterator[tuple[str, StoredCell]]:
+        """(column, cell) of the row's columns in [start, end) that begin with `prefix`, in order or in reverse."""
+        low, high = column_bounds(row, start, end, prefix)
+        skip = len(cell_key(row, ""))
+        for key, packed in self.walk(low, high, reverse):
+            yield key[skip:].decode(), _new(StoredCell, (packed,))
+
+    def scan(
+        self,
+        start_row: str = "",
+        start_column: str = "",
+        end_row: str | None = None,
+        end_column: str | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[str, str, StoredCell]]:
+        """(row, column, cell) from (start_row, start_column) to below (end_row, end_column), in order or in reverse.
+
+        An `end_row` of None has no end; an `end_column` of None stands for the row's first.
+        """
+        low = cell_key(start_row, start_column)
+        high = None if end_row is None else cell_key(end_row, end_column or "")
+        for key, packed in self.walk(low, high, reverse):
+            row, column = split_key(key)
+            yield row, column, _new(StoredCell, (packed,))
+
+    def walk(self, low: bytes, high: bytes | None, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """(key, packed cell) of the keys in [low, high), in order or in reverse; goes on when the tablet changes."""
+        return self._walk_down(low, high) if reverse else self._walk_up(low, high)
+
+    def _walk_up(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        while True:
+            seen = self._changes
+            number = bisect_right(self._firsts, low) - 1
+            block = self._blocks[number]
+            at = bisect_left(block.keys, low)
+            while seen == self._changes:
+                if at >= len(block.keys):
+                    number += 1
+                    if number >= len(self._blocks):
+                        return
+                    block, at = self._blocks[number], 0
+                    continue
+                key = block.keys[at]
+                if high is not None and key >= high:
+                    return
+                at += 1
+                low = key
+                yield key, block.cells[key]
+            low += b"\0"  # the least key above the one given last
+
+    def _walk_down(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        while True:
+            seen = self._changes
+            number = len(self._blocks) - 1 if high is None else bisect_right(self._firsts, high) - 1
+            block = self._blocks[number]
+            at = len(block.keys) if high is None else bisect_left(block.keys, high)
+            while seen == self._changes:
+                if at == 0:
+                    if number == 0:
+                        return
+                    number -= 1
+                    block = self._blocks[number]
+                    at = len(block.keys)
+                    continue
+                at -= 1
+                key = block.keys[at]
+                if key < low:
+                    return
+                high = key
+                yield key, block.cells[key]
+
+    # ------------------------------------------------------------------ applying
+
+    def apply(self, entry: Entry, place: Place, results: ResultTable | None, newer_only: bool = False) -> list[Result]:
+        """Carry out an entry's mutations, in order; their results, which are also recorded in `results` if given.
+
+        `place`: where the entry's bulk part lies in the log. `newer_only` is for a learner: a cell that has a newer version
+        than a mutation's (the snapshot was read after it) stays; otherwise versions must grow, and this is asserted.
+        """
+        outcomes, sequence, segment, offset = [], entry.first, place.segment, place.offset
+        failed: Sequence[int] = entry.failed or bytes(entry.count)
+        for mutation, outcome, index in zip(entry.mutations, entry.outcomes, failed, strict=True):
+            header = mutation.header
+            if outcome == Outcome.OK:
+                version = (entry.epoch, sequence)
+                self._carry_out(header.operations, version, Place(segment, offset), newer_only)
+            offset += sum(o[3] for o in header.operations if o[0] == Op.PUT_BULK)
+            result = _new(Result, (int(outcome), entry.epoch, sequence, index))
+            if results is not None:
+                results.record(header.client, header.number, header.floor, result)
+            outcomes.append(result)
+            sequence += 1
+        return outcomes
+
+    def _carry_out(self, operations: list[list[Any]], version: tuple[int, int], place: Place, newer_only: bool) -> None:
+        epoch, sequence = version
+        segment, offset = place
+        for operation in operations:
+            kind = operation[0]
+            if kind == Op.PUT:
+                packed = _HEAD.pack(epoch, sequence, INLINE) + operation[3]
+                self._put(cell_key(operation[1], operation[2]), packed, newer_only)
+            elif kind == Op.PUT_BULK:
+                _, row, column, length, crc = operation
+                packed = _BULK.pack(epoch, sequence, BULK, length, crc, segment, offset)
+                offset += length
+                self._put(cell_key(row, column), packed, newer_only)
+            elif kind == Op.DELETE:
+                self._delete(
+                    cell_key(operation[1], operation[2]), pack_version(Version(*version)) if newer_only else None
+                )
+            else:
+                assert kind == Op.DELETE_ROW, operation
+                self._delete_row(operation[1], pack_version(Version(*version)) if newer_only else None)
+
+    def set_packed(self, key: bytes, packed: bytes | None) -> None:
+        """Make the cell exactly this (None: absent), whatever it was: what a learner read from its primary."""
+        if packed is None:
+            self._delete(key, None)
+        else:
+            self._put(key, packed, newer_only=False, any_version=True)
+
+    def packed(self, key: bytes) -> bytes | None:
+        """The packed cell of a key."""
+        return self._blocks[bisect_right(self._firsts, key) - 1].cells.get(key)
+
+    def relocate(self, key: bytes, moved: bytes) -> bool:
+        """If the cell is `moved` but for the place of its value, let it point to the place that `moved` names."""
+        packed = self.packed(key)
+        if packed is None or packed[:_DIGESTED] != moved[:_DIGESTED] or packed[16] != BULK:
+            return False
+        self._put(key, moved, newer_only=False, any_version=True)
+        return True
+
+    def delete_range(self, low: bytes, high: bytes | None) -> int:
+        """Delete every cell with a key in [low, high); how many there were. Whole blocks go at once."""
+        before = self.cells
+        number = bisect_right(self._firsts, low) - 1
+        while number < len(self._blocks):
+            begin = bisect_left(self._blocks[number].keys, low)
+            keys = self._blocks[number].keys
+            end = len(keys) if high is None else bisect_left(keys, high)
+            if begin == 0 and end == len(keys) and keys:
+                self._drop_block(number)
+                if number < len(self._blocks) and (high is None or self._firsts[number] < high):
+                    continue
+                break
+            for key in keys[begin:end]:
+                self._delete(key, None, merge=False)
+            number += 1
+            if number < len(self._firsts) and high is not None and self._firsts[number] >= high:
+                break
+        number = bisect_right(self._firsts, low) - 1
+        if len(self._blocks) > 1 and len(self._blocks[number].keys) < _FEW_CELLS:
+            self._join(number)
+        return before - self.cells
+
+    def release_dropped(self, blocks: int = 4) -> bool:
+        """Free the memory of a few deleted blocks; whether there are more. Freeing a big row at once would take long."""
+        del self._dropped[-blocks:]
+        return bool(self._dropped)
+
+    # ------------------------------------------------------------------ snapshots and loading
+
+    def snapshot(self) -> Snapshot:
+        """The tablet as it is now."""
+        self._stamp += 1
+        self._snapshots += 1
+        return Snapshot(self, list(self._blocks))
+
+    def release_snapshot(self) -> None:
+        """One snapshot is no longer read."""
+        self._snapshots -= 1
+        assert self._snapshots >= 0
+
+    def load(self, keys: list[bytes], packed: list[bytes]) -> None:
+        """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them."""
+        for begin in range(0, len(keys), MOST_CELLS):
+            block = Block(self._stamp)
+            block.keys = keys[begin : begin + MOST_CELLS]
+            block.cells = dict(zip(block.keys, packed[begin : begin + MOST_CELLS], strict=True))
+            for key, cell in block.cells.items():
+                block.digest += cell_digest(key, cell)
+                block.bytes += cell_bytes(key, cell)
+                if cell[16] == BULK:
+                    block.bulk += 1
+                    self._count_bulk(cell, 1)
+            if self._blocks[-1].keys:
+                assert self._blocks[-1].keys[-1] < block.keys[0], "cells are loaded in order"
+                self._blocks.append(block)
+                self._firsts.append(block.keys[0])
+            else:
+                self._blocks[-1] = block
+            self._add_totals(block, 1)
+
+    # ------------------------------------------------------------------ inside
+
+    def _own(self, number: int) -> Block:
+        """The block in a form that no snapshot shares."""
+        block = self._blocks[number]
+        if block.stamp != self._stamp:
+            if self._snapshots:
+                block = self._blocks[number] = block.copy(self._stamp)
+            else:
+                block.stamp = self._stamp
+        return block
+
+    def _put(self, key: bytes, packed: bytes, newer_only: bool, any_version: bool = False) -> None:
+        number = bisect_right(self._firsts, key) - 1
+        block = self._blocks[number]
+        if block.stamp != self._stamp:
+            block = self._own(number)
+        self._changes += 1
+        old = block.cells.get(key)
+        digest = cell_digest(key, packed)
+        size = cell_bytes(key, packed)
+        if old is None:
+            insort(block.keys, key)
+            self.cells += 1
+        else:
+            if old[:16] > packed[:16] and not any_version:
+                assert newer_only, "versions of a cell only grow"
+                return
+            digest -= cell_digest(key, old)
+            size -= cell_bytes(key, old)
+            if old[16] == BULK:
+                block.bulk -= 1
+                self._count_bulk(old, -1)
+        block.cells[key] = packed
+        if packed[16] == BULK:
+            block.bulk += 1
+            self._count_bulk(packed, 1)
+        block.digest += digest
+        self._digest += digest
+        block.bytes += size
+        self.bytes += size
+        if len(block.keys) > MOST_CELLS:
+            self._split(number)
+
+    def _delete(self, key: bytes, unless_newer_than: bytes | None, merge: bool = True) -> None:
+        number = bisect_right(self._firsts, key) - 1
+        block = self._blocks[number]
+        old = block.cells.get(key)
+        if old is None or (unless_newer_than is not None and old[:16] > unless_newer_than):
+            return
+        block = self._own(number)
+        self._changes += 1
+        del block.cells[key]
+        del block.keys[bisect_left(block.keys, key)]
+        digest, size = cell_digest(key, old), cell_bytes(key, old)
+        block.digest -= digest
+        self._digest -= digest
+        block.bytes -= size
+        self.bytes -= size
+        self.cells -= 1
+        if old[16] == BULK:
+            block.bulk -= 1
+            self._count_bulk(old, -1)
+        if merge and len(block.keys) < _FEW_CELLS and len(self._blocks) > 1:
+            self._join(number)
+
+    def _delete_row(self, row: str, unless_newer_than: bytes | None) -> None:
+        low, high = cell_key(row, ""), row_end(row)
+        if unless_newer_than is None:
+            self.delete_range(low, high)
+            return
+        for key in [key for key, packed in self.walk(low, high) if packed[:16] <= unless_newer_than]:
+            self._delete(key, None)
+
+    def _drop_block(self, number: int) -> None:
+        block = self._blocks[number]
+        self._changes += 1
+        self._add_totals(block, -1)
+        if block.bulk:
+            for packed in block.cells.values():
+                if packed[16] == BULK:
+                    self._count_bulk(packed, -1)
+        self._dropped.append(block)
+        if len(self._blocks) == 1:
+            self._blocks[0] = Block(self._stamp)
+            return
+        del self._blocks[number]
+        del self._firsts[number]
+        self._firsts[0] = b""
+
+    def _add_totals(self, block: Block, sign: int) -> None:
+        self._digest += sign * block.digest
+        self.bytes += sign * block.bytes
+        self.cells += sign * len(block.keys)
+
+    def _count_bulk(self, packed: bytes, sign: int) -> None:
+        length, _, segment, _ = _PLACE.unpack_from(packed, 17)
+        left = self.bulk_bytes.get(segment, 0) + sign * length
+        if left:
+            self.bulk_bytes[segment] = left
+        else:
+            del self.bulk_bytes[segment]
+
+    def _split(self, number: int) -> None:
+        """Split a full block: in halves, but keep it full when keys arrive in order at the tablet's end."""
+        block = self._blocks[number]
+        at_end = number == len(self._blocks) - 1
+        upper = Block(self._stamp)
+        upper.take_from(block, len(block.keys) - 1 if at_end else len(block.keys) // 2)
+        self._blocks.insert(number + 1, upper)
+        self._firsts.insert(number + 1, upper.keys[0])
+
+    def _join(self, number: int) -> None:
+        """Join a small block with a neighbour if the two fit half a block."""
+        left = number - 1 if number > 0 else 0
+        if len(self._blocks[left].keys) + len(self._blocks[left + 1].keys) > MOST_CELLS // 2:
+            return
+        upper = self._own(left + 1)
+        self._own(left).take_from(upper, 0)
+        del self._blocks[left + 1]
+        del self._firsts[left + 1]
+
+
+def bounds_of_rows(start: str, end: str | None, prefix: str = "") -> tuple[bytes, bytes | None]:
+    """The keys [low, high) of all cells of the rows in [start, end) that begin with `prefix`."""
+    after = prefix_end(prefix) if prefix else None
+    ends = [e for e in (end, after) if e is not None]
+    return cell_key(max(start, prefix), ""), cell_key(min(ends), "") if ends else None
