@@ -54,6 +54,7 @@ def environment(folder: DataFolder, ports: Ports) -> dict[str, str]:
         "PENNCLOUD_KEY_FILE": str(folder.cluster_key),
         "PENNCLOUD_SECRET_KEY_FILE": str(folder.secret_key),
         "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
+        "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,0 +1,479 @@
+"""The real balancer process before two real servers that misbehave as a front end might."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.probe.raw_http import Answer, RawConnection, ask, get
+from tests.processes import accepts, end, free_port_block, start, wait_for
+
+pytestmark = pytest.mark.probe
+
+SERVER = Path(__file__).with_name("misbehaving_server.py")
+GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@dataclass
+class Site:
+    """A balancer on `port`, its figures on `status_port`, two servers "a" and "b" behind it."""
+
+    port: int
+    status_port: int
+    server_ports: dict[str, int]
+    log: Path
+    balancer: subprocess.Popen[bytes]
+    servers: dict[str, subprocess.Popen[bytes]]
+
+    def start_server(self, name: str) -> None:
+        self.servers[name] = start(SERVER, self.server_ports[name], name, log=self.log)
+
+    def states(self) -> dict[str, str]:
+        """What the balancer thinks of each server."""
+        ports = {port: name for name, port in self.server_ports.items()}
+        front_ends = get(self.status_port, "/").json()["frontends"]
+        return {ports[int(entry["address"].rpartition(":")[2])]: entry["state"] for entry in front_ends}
+
+    def await_states(self, a: str, b: str) -> None:
+        wait_for(lambda: self.states() == {"a": a, "b": b}, f"a being {a} and b being {b}")
+
+    def counts(self) -> int:
+        """How many requests both servers have read, leaving out health checks and these questions."""
+        return sum(int(get(port, "/count").body) for port in self.server_ports.values())
+
+    def counted(self, *asked: int) -> int:
+        """Requests read since `asked`, an earlier result of `counts`."""
+        return self.counts() - asked[0] - len(self.server_ports)
+
+
+@pytest.fixture(scope="module")
+def whole_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    log = tmp_path_factory.mktemp("balancer") / "log"
+    port = free_port_block(4)
+    ports = {"a": port + 2, "b": port + 3}
+    arguments = ["-m", "penncloud_site.loadbalancer", "--port", port, "--status-port", port + 1]
+    for server_port in ports.values():
+        arguments += ["--frontend", f"127.0.0.1:{server_port}"]
+    site = Site(port, port + 1, ports, log, start(*arguments, log=log), {})
+    for name in ports:
+        site.start_server(name)
+    try:
+        wait_for(lambda: accepts(site.status_port), "the balancer's start")
+        yield site
+    finally:
+        for process in (site.balancer, *site.servers.values()):
+            end(process, signal.SIGKILL)
+
+
+@pytest.fixture
+def site(whole_site: Site) -> Site:
+    """The balancer with both servers up and healthy, whatever the test before did to them."""
+    for name, process in list(whole_site.servers.items()):
+        process.send_signal(signal.SIGCONT)
+        if process.poll() is not None:
+            whole_site.start_server(name)
+    whole_site.await_states("healthy", "healthy")
+    return whole_site
+
+
+# --- what is passed on ------------------------------------------------------------------------------------------------
+
+
+def test_a_front_end_sees_who_asked_and_not_what_they_claim(site: Site) -> None:
+    answer = get(
+        site.port, "/echo?q=1", "X-Forwarded-For: 6.6.6.6", "X_Forwarded_For: 6.6.6.6", "Forwarded: for=6.6.6.6"
+    )
+    seen = answer.json()
+    headers = [(name.lower(), value) for name, value in seen["headers"]]
+    assert seen["target"] == "/echo?q=1"
+    assert ("x-forwarded-for", "127.0.0.1") in headers
+    assert ("x-forwarded-proto", "http") in headers
+    assert not any("6.6.6.6" in value for _, value in headers)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /die-before HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        b"Content-Length: 0\r\nContent-Length: 44\r\n\r\nGET /count HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n",
+        b"X: y\r\n Content-Length: 3\r\n\r\nabc",
+    ],
+)
+def test_no_byte_of_an_ambiguous_request_reaches_a_front_end(site: Site, framing: bytes) -> None:
+    before = site.counts()
+    with RawConnection(site.port) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\n" + framing)
+        answer = client.answer()
+        assert answer is not None
+        assert answer.status in (400, 501)
+        assert client.ended(), "what follows could be anything; nothing of it is looked at"
+    assert site.counted(before) == 0
+
+
+def test_a_head_that_is_too_large_gets_431_and_a_long_address_414(site: Site) -> None:
+    assert ask(site.port, GET + b"X: " + b"a" * 40_000 + b"\r\n\r\n").status == 431
+    assert ask(site.port, b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 414
+
+
+def test_a_head_that_trickles_in_gets_408(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(b"GET /echo HTTP/1.1\r\n")
+        begun = time.monotonic()
+        answer = client.answer()
+        assert answer is not None
+        assert answer.status == 408
+        assert 8 < time.monotonic() - begun < 15
+        assert client.ended()
+
+
+def test_requests_in_one_packet_are_answered_in_order(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(
+            b"POST /echo?1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
+            b"GET /slow/0.3 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            b"GET /echo?3 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        first, second, third = (client.answer() for _ in range(3))
+        assert first is not None
+        assert second is not None
+        assert third is not None
+        assert (first.json()["target"], first.json()["length"]) == ("/echo?1", 3)
+        assert second.body == b"slow"
+        assert third.json()["target"] == "/echo?3"
+        assert client.ended()
+
+
+def test_head_has_no_body_and_the_connection_goes_on(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(b"HEAD /size/300000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = client.answer(method="HEAD")
+        assert answer is not None
+        assert answer.headers["content-length"] == "300000"
+        client.send(GET + b"\r\n")
+        again = client.answer()
+        assert again is not None
+        assert again.status == 200
+
+
+def test_an_old_client_gets_an_unchunked_answer(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(b"GET /chunked/500000 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        answer = client.answer()
+    assert answer is not None
+    assert "transfer-encoding" not in answer.headers
+    assert answer.body == b"y" * 500_000
+
+
+def test_a_client_that_waits_for_continue_is_told_to(site: Site) -> None:
+    for length in (5, 400_000):
+        with RawConnection(site.port) as client:
+            client.send(
+                b"PUT /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % length
+            )
+            interim = client.answer()
+            assert interim is not None
+            assert interim.status == 100
+            client.send(b"a" * length)
+            answer = client.answer()
+            assert answer is not None
+            assert answer.json()["length"] == length
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process has in use."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_upload_arrives_whole_and_is_not_held_in_memory(site: Site, chunked: bool) -> None:
+    piece, count = bytes(range(256)) * 1024, 400  # 100 MiB
+    digest = hashlib.sha256()
+    before = resident(site.balancer.pid)
+    with RawConnection(site.port) as client:
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (len(piece) * count)
+        client.send(b"PUT /echo HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
+        most = before
+        for number in range(count):
+            digest.update(piece)
+            client.send(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            if number % 20 == 0:
+                most = max(most, resident(site.balancer.pid))
+        if chunked:
+            client.send(b"0\r\n\r\n")
+        answer = client.answer()
+    assert answer is not None
+    assert answer.json()["length"] == len(piece) * count
+    assert answer.json()["sha256"] == digest.hexdigest()
+    assert most - before < 16 * 2**20
+
+
+def test_a_download_waits_for_a_slow_reader(site: Site) -> None:
+    before = resident(site.balancer.pid)
+    with RawConnection(site.port) as client:
+        client.send(b"GET /size/200000000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.file.readline()
+        most = 0
+        for _ in range(20):  # reads nothing for a while: whoever has no back pressure collects 200 MB now
+            time.sleep(0.05)
+            most = max(most, resident(site.balancer.pid))
+        rest = 0
+        while piece := client.socket.recv(1 << 20):
+            rest += len(piece)
+            if rest > 199_990_000:
+                break
+    assert most - before < 16 * 2**20
+    assert rest > 199_990_000
+
+
+def test_an_answer_given_before_the_upload_was_read_is_seen(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(b"POST /early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n" + b"a" * 300_000)
+        answer = client.answer()
+    assert answer is not None
+    assert (answer.status, answer.body) == (413, b"too large")
+    assert answer.headers["connection"] == "close"
+
+
+def test_a_cut_off_small_form_never_reaches_a_front_end(site: Site) -> None:
+    before = site.counts()
+    with RawConnection(site.port) as client:
+        client.send(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf of it")
+    wait_for(lambda: get(site.status_port, "/").json()["connections"] == 0, "the balancer noticing")
+    assert site.counted(before) == 0
+
+
+def test_a_cut_off_upload_is_cut_off_for_the_front_end_too(site: Site) -> None:
+    with RawConnection(site.port) as client:
+        client.send(b"PUT /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + b"a" * 1_000_000)
+    wait_for(lambda: get(site.status_port, "/").json()["in_hand"] == 0, "the balancer letting go of the upload")
+
+
+# --- front ends that fail ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/die-once/get", "/die-once/again"])
+def test_a_read_is_asked_for_again_when_its_front_end_dies(site: Site, path: str) -> None:
+    answer = get(site.port, path)
+    assert (answer.status, answer.body) == (200, b"again")
+
+
+def test_a_post_that_may_have_been_carried_out_is_not_repeated(site: Site) -> None:
+    before = site.counts()
+    answer = get(site.port, "/die-once/post", "Content-Type: text/plain", method="POST", body=b"send it once")
+    assert answer.status == 502
+    assert b"your text is kept" in answer.body.lower()
+    assert answer.headers["retry-after"] == "1"
+    assert site.counted(before) == 1
+
+
+def test_a_post_with_a_key_is_repeated_with_its_body(site: Site) -> None:
+    answer = get(site.port, "/die-once/keyed", "Idempotency-Key: 42", method="POST", body=b"as often as you like")
+    assert (answer.status, answer.body) == (200, b"again")
+
+
+@pytest.mark.parametrize("path", ["/die-before", "/die-head", "/die-body", "/garbage", "/no-length"])
+def test_what_no_front_end_can_answer_ends_in_a_page_and_not_in_half_an_answer(site: Site, path: str) -> None:
+    answer = get(site.port, path)
+    assert answer.complete
+    assert answer.status == 502
+    assert b"Reconnecting" in answer.body
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_large_answer_that_breaks_off_is_seen_to_be_broken(site: Site) -> None:
+    answer = get(site.port, "/die-stream")
+    assert answer.status == 200
+    assert not answer.complete
+
+
+def test_a_killed_front_end_costs_nobody_a_page(site: Site) -> None:
+    """Requests of every method go on while one of two servers is killed; its first failure puts it out."""
+    stop = threading.Event()
+    outcomes: Counter[int] = Counter()
+    errors: list[str] = []
+
+    def click(method: str) -> None:
+        while not stop.is_set():
+            try:
+                answer = get(site.port, "/echo", method=method)
+                outcomes[answer.status] += 1
+            except (OSError, AssertionError) as error:
+                errors.append(repr(error))
+
+    threads = [threading.Thread(target=click, args=(method,)) for method in ("GET", "GET", "GET", "HEAD")]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: outcomes[200] > 50, "some traffic")
+    site.servers["a"].kill()
+    site.servers["a"].wait()
+    site.await_states("out", "healthy")
+    seen = outcomes[200]
+    wait_for(lambda: outcomes[200] > seen + 50, "traffic at the other one")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert set(outcomes) == {200}
+
+
+def test_a_dead_front_end_is_no_failure_for_any_method(site: Site) -> None:
+    """Nothing is sent to a server that refuses connections, so even a POST goes to the other one."""
+    site.servers["a"].kill()
+    site.servers["a"].wait()
+    for _ in range(6):
+        answer = get(site.port, "/echo", method="POST", body=b"once")
+        assert answer.status == 200
+        assert answer.headers["x-server"] == "b"
+
+
+def test_one_that_hangs_is_put_out_and_what_only_reads_moves_on(site: Site) -> None:
+    site.servers["a"].send_signal(signal.SIGSTOP)
+    begun = time.monotonic()
+    servers = Counter(get(site.port, "/echo").headers["x-server"] for _ in range(6))
+    assert servers == {"b": 6}
+    assert time.monotonic() - begun < 15
+    site.await_states("out", "healthy")
+    site.servers["a"].send_signal(signal.SIGCONT)
+    site.await_states("healthy", "healthy")
+
+
+def test_a_request_waits_for_a_front_end_to_come_back(site: Site) -> None:
+    for process in site.servers.values():
+        process.kill()
+        process.wait()
+    site.await_states("out", "out")
+    answers: list[Answer] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(get(site.port, "/echo", method="POST", body=b"patient")), daemon=True
+    )
+    thread.start()
+    wait_for(lambda: get(site.status_port, "/").json()["in_hand"] == 1, "the request waiting")
+    site.start_server("b")
+    thread.join(10)
+    assert [answer.status for answer in answers] == [200]
+
+
+def test_without_any_front_end_a_user_is_told_what_is_safe(site: Site) -> None:
+    for process in site.servers.values():
+        process.kill()
+        process.wait()
+    site.await_states("out", "out")
+    read = get(site.port, "/echo")
+    assert read.status == 503
+    assert b'http-equiv="refresh"' in read.body
+    sent = get(site.port, "/echo", method="POST", body=b"text")
+    assert sent.status == 503
+    assert b"was not carried out" in sent.body
+    assert b"http-equiv" not in sent.body
+
+
+# --- many, few, the end ----------------------------------------------------------------------------------------------
+
+
+def test_the_idle_front_end_gets_the_next_request(site: Site) -> None:
+    slow = [RawConnection(site.port) for _ in range(4)]
+    for client in slow:
+        client.send(b"GET /slow/1.5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_for(lambda: get(site.status_port, "/").json()["in_hand"] == 4, "four slow requests")
+    active = [entry["active"] for entry in get(site.status_port, "/").json()["frontends"]]
+    assert active == [2, 2]
+    for client in slow:
+        answer = client.answer()
+        assert answer is not None
+        assert answer.status == 200
+        client.close()
+
+
+def test_the_figures_are_on_loopback_and_nothing_else_is(site: Site) -> None:
+    figures = get(site.status_port, "/").json()
+    assert {"frontends", "connections", "in_hand", "draining", "uptime", "pid"} == set(figures)
+    assert figures["pid"] == site.balancer.pid
+    assert get(site.status_port, "/other").status == 404
+
+
+def test_sigterm_finishes_what_is_in_hand_and_accepts_nothing_new(tmp_path: Path, site: Site) -> None:
+    port = free_port_block(2)
+    pid_file = tmp_path / "balancer.pid"
+    arguments = ["-m", "penncloud_site.loadbalancer", "--port", port, "--status-port", port + 1, "--pid-file", pid_file]
+    balancer = start(*arguments, "--frontend", f"127.0.0.1:{site.server_ports['a']}", log=tmp_path / "log")
+    try:
+        wait_for(lambda: accepts(port), "the balancer's start")
+        assert int(pid_file.read_text()) == balancer.pid
+        idle = RawConnection(port)
+        with RawConnection(port) as client:
+            client.send(b"GET /slow/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            wait_for(lambda: get(port + 1, "/").json()["in_hand"] == 1, "the request being in hand")
+            balancer.terminate()
+            wait_for(lambda: not accepts(port), "the door being closed")
+            answer = client.answer()
+            assert answer is not None
+            assert answer.body == b"slow"
+            assert answer.headers["connection"] == "close"
+        assert idle.ended()
+        idle.close()
+        assert balancer.wait(5) == 0
+        assert not pid_file.exists()
+    finally:
+        end(balancer, signal.SIGKILL)
+
+
+def test_a_taken_port_is_one_sentence_and_exit_status_1(tmp_path: Path, site: Site) -> None:
+    log = tmp_path / "log"
+    second = start("-m", "penncloud_site.loadbalancer", "--port", site.port, "--frontend", "127.0.0.1:1", log=log)
+    assert second.wait(20) == 1
+    last = log.read_text().strip().splitlines()[-1]
+    assert last.startswith(f"Cannot listen on 127.0.0.1:{site.port}: ")
+    assert "Traceback" not in log.read_text()
+
+
+def test_many_clients_at_once(site: Site) -> None:
+    """Two hundred connections, each with several requests, all answered and none mixed up."""
+    wrong: list[str] = []
+
+    def talk(number: int) -> None:
+        with RawConnection(site.port) as client:
+            for turn in range(5):
+                body = json.dumps([number, turn]).encode()
+                client.send(
+                    b"POST /echo?%d.%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+                    % (number, turn, len(body))
+                    + body
+                )
+                answer = client.answer()
+                if answer is None or answer.json()["target"] != f"/echo?{number}.{turn}":
+                    wrong.append(f"{number}.{turn}")
+                elif answer.json()["sha256"] != hashlib.sha256(body).hexdigest():
+                    wrong.append(f"{number}.{turn} body")
+
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+
+
+def test_a_client_that_never_closes_is_let_go_when_it_leaves(site: Site) -> None:
+    client = socket.create_connection(("127.0.0.1", site.port))
+    wait_for(lambda: get(site.status_port, "/").json()["connections"] == 1, "the connection being seen")
+    client.close()
+    wait_for(lambda: get(site.status_port, "/").json()["connections"] == 0, "the connection being let go")
