@@ -63,7 +63,8 @@ class ReplicaReport:
 
     `intact` is False when the replica cannot be trusted to hold what it acknowledged (damage found, or its learning was
     cut short): it is then never promoted. `epoch` and `sequence` are the last entry's in its log, `commit` the last it
-    knows to be committed, `digest` the tablet's there (None: not stated).
+    knows to be committed, `digest` the tablet's there (None: not stated). `known_epoch` is the epoch of the
+    newest configuration of the tablet that the node knows.
     """
 
     tablet: int
@@ -76,6 +77,7 @@ class ReplicaReport:
     bytes: int = 0
     recovery: dict[str, int] | None = None
     digest: int | None = None
+    known_epoch: int = 0
 
 
 # ---------------------------------------------------------------- between nodes, about one tablet

@@ -10,18 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from kvstore.coordinator.effects import Connection, Effect
+from kvstore.codec import reader, writer
+from kvstore.coordinator import placement
+from kvstore.coordinator.effects import Connection, Effect, Journal, Reply, SendNode
+from kvstore.coordinator.membership import Membership
+from kvstore.coordinator.report import status_report
+from kvstore.errors import BadRequest
+from kvstore.keys import GroupRule, checked
 from kvstore.messages import (
+    ChangeAnswer,
+    ChangeKind,
     ChangeRequest,
+    Configuration,
+    Configure,
+    Done,
     GetMap,
     GetStatus,
     Heartbeat,
     ProcessExited,
+    Refused,
     Register,
+    Registered,
     ReplicaDamaged,
     SetDisabled,
+    Status,
+    TabletMap,
 )
+
+_write_configuration = writer(Configuration)
+_read_configuration = reader(Configuration)
 
 
 @dataclass(slots=True)
@@ -35,41 +54,207 @@ class Creation:
     min_in_sync: int
     nodes_expected: int
 
+    def check(self) -> None:
+        """Raise `BadRequest` with what is wrong, if anything is."""
+        rule = GroupRule(self.group_rule)
+        for split in self.splits:
+            if not checked(split, "split") or not rule.may_split_at(split):
+                raise BadRequest(f"no tablet may begin at {split!r}: it is not the first row of a group")
+        if self.splits != sorted(set(self.splits)):
+            raise BadRequest("the splits must be in order, and all different")
+        if not 1 <= self.min_in_sync <= self.replication:
+            raise BadRequest(f"min_in_sync must lie between 1 and the replication, {self.replication}")
+        if self.replication > self.nodes_expected:
+            raise BadRequest(f"{self.nodes_expected} nodes cannot hold {self.replication} replicas")
+
 
 class Coordinator:
-    """The control plane's decisions. `out` holds the effects not taken yet."""
+    """The control plane's decisions."""
 
-    def __init__(self, creation: Creation | None, records: Iterable[dict[str, object]], now: float) -> None:
+    def __init__(self, creation: Creation | None, records: Iterable[dict[str, Any]], now: float) -> None:
         """`records`: the journal, snapshot first. When it is empty a cluster is made as `creation` says (`BadRequest` when
         that is malformed, or missing); when it is not, `creation` is not looked at."""
-        raise NotImplementedError
+        self._out: list[Effect] = []
+        self._started = now
+        self._cluster: dict[str, Any] = {}
+        self._membership = Membership(now)
+        self._configurations: dict[int, Configuration] = {}
+        self._connections: dict[Connection, str] = {}
+        for record in records:
+            self._restore(record)
+        if not self._cluster:
+            if creation is None:
+                raise BadRequest("there is no cluster here yet, and nothing says what a new one is to be")
+            creation.check()
+            self._record(
+                {
+                    "kind": "cluster",
+                    "cluster": creation.cluster,
+                    "group_rule": creation.group_rule,
+                    "splits": list(creation.splits),
+                    "replication": creation.replication,
+                    "min_in_sync": creation.min_in_sync,
+                    "nodes_expected": creation.nodes_expected,
+                }
+            )
+
+    # -- the journal
+
+    def _restore(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "cluster":
+            self._cluster = record
+        elif record["kind"] == "configurations":
+            for written in record["configurations"]:
+                configuration = _read_configuration(written)
+                self._configurations[configuration.tablet] = configuration
+        else:
+            self._membership.restore(record)
+
+    def _record(self, record: dict[str, Any]) -> None:
+        """Carry out a decision and have it made durable."""
+        self._restore(record)
+        self._out.append(Journal(record))
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """Records from which the durable state, as of all `Journal` effects so far, is restored."""
+        records = [self._cluster, *self._membership.snapshot()]
+        if self._configurations:
+            records.append(_configurations_record(self._configurations.values()))
+        return records
+
+    # -- nodes
 
     def from_node(
         self, connection: Connection, message: Register | Heartbeat | ChangeRequest | ReplicaDamaged, now: float
     ) -> None:
         """A message of a node. `connection` is remembered from a `Register`, for what is to be sent to that run."""
-        raise NotImplementedError
+        self._membership.clock(now)
+        if isinstance(message, Register):
+            self._register(connection, message)
+        elif isinstance(message, Heartbeat):
+            counts, record = self._membership.heartbeat(message)
+            if record is not None:
+                self._out.append(Journal(record))
+                self._create_tablets()
+                self._tell_everybody([])
+            if counts:
+                self._decide()
+        elif isinstance(message, ChangeRequest):
+            self._change(connection, message)
+        else:
+            self._damaged(message)
+
+    def _register(self, connection: Connection, message: Register) -> None:
+        incarnation, record = self._membership.register(message)
+        if record is not None:
+            self._out.append(Journal(record))
+        self._connections[connection] = message.node
+        rule, name = self._cluster["group_rule"], self._cluster["cluster"]
+        configurations = list(self._configurations.values())
+        self._out.append(SendNode(connection, Registered(incarnation, name, rule, configurations, self._addresses())))
 
     def node_disconnected(self, connection: Connection, now: float) -> None:
         """The connection is gone. That says nothing about the node: only missed heartbeats do."""
-        raise NotImplementedError
+        self._connections.pop(connection, None)
 
-    def request(self, token: object, message: GetMap | GetStatus | SetDisabled | ProcessExited, now: float) -> None:
-        """A client's, console's or supervisor's request, answered once with `Reply`."""
-        raise NotImplementedError
+    def _change(self, connection: Connection, request: ChangeRequest) -> None:
+        now = self._configurations.get(request.tablet)
+        if now is None:
+            return
+        following, _ = placement.change(now, request, self._membership)
+        if following is not None:
+            if request.kind == ChangeKind.ADD:
+                self._membership.vouch(request.member, request.tablet, following.epoch)
+            self._adopt([following])
+        newest = self._configurations[request.tablet]
+        self._out.append(SendNode(connection, ChangeAnswer(following is not None, newest)))
+
+    def _damaged(self, message: ReplicaDamaged) -> None:
+        now = self._configurations.get(message.tablet)
+        if now is None or self._membership.run_of(message.sender.node) != message.sender:
+            return
+        self._membership.damaged(message.sender, message.tablet)
+        again = placement.restart_learning(now, message.sender, self._membership)
+        if again is not None:
+            self._adopt([again])
+        self._decide()
+
+    def _addresses(self) -> dict[str, str]:
+        nodes = self._membership.nodes.values()
+        return {node.name: node.runs[node.current].address for node in nodes if node.current}
+
+    # -- decisions
+
+    def _create_tablets(self) -> None:
+        """When as many nodes as expected are there for the first time: the tablets."""
+        counting = sorted(name for name, node in self._membership.nodes.items() if node.current)
+        if self._configurations or len(counting) < self._cluster["nodes_expected"]:
+            return
+        starts = ["", *self._cluster["splits"]]
+        replication, least = self._cluster["replication"], self._cluster["min_in_sync"]
+        self._adopt(placement.first_configurations(starts, counting, replication, least))
+
+    def _decide(self) -> None:
+        """Let every tablet follow what is known of the nodes."""
+        changed = []
+        for configuration in self._configurations.values():
+            following = placement.decide(configuration, self._membership)
+            if following is not None:
+                changed.append(following)
+        if changed:
+            self._adopt(changed)
+
+    def _adopt(self, configurations: list[Configuration]) -> None:
+        """New configurations: durable first, then told to everybody."""
+        for configuration in configurations:
+            before = self._configurations.get(configuration.tablet)
+            assert configuration.epoch == (before.epoch if before else 0) + 1
+        self._record(_configurations_record(configurations))
+        self._tell_everybody(configurations)
+
+    def _tell_everybody(self, configurations: list[Configuration]) -> None:
+        for connection in self._connections:
+            self._out.append(SendNode(connection, Configure(configurations, self._addresses())))
 
     def tick(self, now: float) -> None:
         """Every 20 to 50 ms: notice who has fallen silent, decide what follows."""
-        raise NotImplementedError
+        self._membership.clock(now)
+        self._decide()
+
+    # -- requests
+
+    def request(self, token: object, message: GetMap | GetStatus | SetDisabled | ProcessExited, now: float) -> None:
+        """A client's, console's or supervisor's request, answered once with `Reply`."""
+        self._membership.clock(now)
+        if isinstance(message, GetMap):
+            configurations = list(self._configurations.values())
+            self._out.append(Reply(token, TabletMap(configurations, self._addresses(), self._cluster["group_rule"])))
+            return
+        if isinstance(message, GetStatus):
+            self._out.append(Reply(token, Status(self.status(now))))
+            return
+        if isinstance(message, SetDisabled):
+            if message.node not in self._membership.nodes:
+                self._out.append(Reply(token, Refused(BadRequest.__name__, f"there is no node {message.node!r}")))
+                return
+            record = self._membership.set_disabled(message.node, message.disabled)
+        else:
+            record = self._membership.process_exited(message.node, message.pid)
+        if record is not None:
+            self._out.append(Journal(record))
+            self._decide()
+        self._out.append(Reply(token, Done()))
 
     def status(self, now: float) -> dict[str, object]:
-        """What `Admin.status` shows: see `kvstore.admin`."""
-        raise NotImplementedError
-
-    def snapshot(self) -> list[dict[str, object]]:
-        """Records from which the durable state, as of all `Journal` effects so far, is restored."""
-        raise NotImplementedError
+        """What `Admin.status` shows: see `kvstore.coordinator.report`."""
+        self._membership.clock(now)
+        return status_report(self._cluster, self._membership, self._configurations, now, now - self._started)
 
     def take_effects(self) -> list[Effect]:
         """The effects since the last call, in the order in which they must be carried out."""
-        raise NotImplementedError
+        out, self._out = self._out, []
+        return out
+
+
+def _configurations_record(configurations: Iterable[Configuration]) -> dict[str, Any]:
+    return {"kind": "configurations", "configurations": [_write_configuration(c) for c in configurations]}

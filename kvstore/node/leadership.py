@@ -112,8 +112,8 @@ class Leadership:
 
     def _question(self, follower: Follower, now: float) -> None:
         """Tell a follower under which configuration this replica leads, and learn where it stands."""
-        if not self._replica.epoch_is_durable:
-            return
+        if not self._replica.epoch_is_durable or not (self.serving or self._replica.intact):
+            return  # a damaged log must not become the others'
         follower.questioned = now
         replica, host = self._replica, self._host
         epoch = self.configuration.epoch
@@ -206,7 +206,7 @@ class Leadership:
 
     def _begin_serving(self, now: float) -> None:
         replica = self._replica
-        if replica.damaged or not replica.epoch_is_durable or replica.disk.commit < self.must_commit:
+        if not replica.intact or not replica.epoch_is_durable or replica.disk.commit < self.must_commit:
             return
         if any(f.required and not f.established for f in self.followers.values()):
             return

@@ -125,6 +125,7 @@ class Replica:
             bytes=disk.tablet.bytes,
             recovery=self.catchup.progress if self.catchup is not None and not self.catchup.finished else None,
             digest=disk.tablet.digest,
+            known_epoch=self.configuration.epoch if self.configuration is not None else 0,
         )
 
     # ---------------------------------------------------------------- configurations

@@ -1,0 +1,229 @@
+"""Which nodes there are, which run of each counts, and who is alive.
+
+A *run* is one life of a node's process. It gets its number, its incarnation, durably when it registers, and counts from its
+first heartbeat on: the registration may be the last word of a process that died since, read late, and must not take the
+place of a run that lives. Runs on one data folder exclude each other (the folder is locked), so when a later one counts, an
+earlier one on the same folder has ended. One on another folder tells nothing about it: the old machine may still be
+running somewhere, cut off.
+
+Alive is who sent a heartbeat within `HEARTBEAT_DEAD` and is not known to have ended. A coordinator that has just started
+has heard nobody: for `COORDINATOR_GRACE` a node that it has not heard yet is neither alive nor dead (trap 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kvstore import settings
+from kvstore.messages import Heartbeat, Member, Register, ReplicaReport
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Run:
+    """What is durably known of one run of a node."""
+
+    incarnation: int
+    boot_id: str
+    store_id: str
+    address: str
+    pid: int
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """One node. The lower half is what was heard since this coordinator started, and is not durable."""
+
+    name: str
+    runs: dict[int, Run] = field(default_factory=dict)
+    current: int = 0
+    """The incarnation that counts; 0 until one does."""
+    disabled: bool = False
+    heard_at: float | None = None
+    disk_age: float = 0.0
+    full: bool = False
+    reports: dict[int, ReplicaReport] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    vouched: dict[int, int] = field(default_factory=dict)
+    """The epoch in which a tablet's primary said that this run has caught up, by tablet."""
+
+
+class Membership:
+    """All nodes. Methods that change something durable return the journal record of it; `restore` takes those back."""
+
+    def __init__(self, now: float) -> None:
+        self._started = now
+        self._now = now
+        self.nodes: dict[str, Node] = {}
+
+    def clock(self, now: float) -> None:
+        """What follows is judged as of `now`."""
+        self._now = max(self._now, now)
+
+    # ---------------------------------------------------------------- durable changes
+
+    def register(self, message: Register) -> tuple[int, Record | None]:
+        """The incarnation of the run that registers, and the record of it if it is new."""
+        node = self.nodes.get(message.node)
+        for run in node.runs.values() if node else ():
+            if run.boot_id == message.boot_id:
+                return run.incarnation, None
+        incarnation = max(node.runs, default=0) + 1 if node else 1
+        record = {
+            "kind": "run",
+            "node": message.node,
+            "incarnation": incarnation,
+            "boot_id": message.boot_id,
+            "store_id": message.store_id,
+            "address": message.address,
+            "pid": message.pid,
+        }
+        self.restore(record)
+        return incarnation, record
+
+    def heartbeat(self, message: Heartbeat) -> tuple[bool, Record | None]:
+        """Whether the heartbeat is of the run that counts, and the record if it counts only from now on."""
+        node = self.nodes.get(message.sender.node)
+        incarnation = message.sender.incarnation
+        if node is None or incarnation not in node.runs or incarnation < node.current:
+            return False, None
+        if node.runs[incarnation].ended:
+            return False, None  # sent before it ended
+        record: Record | None = None
+        if incarnation > node.current:
+            record = {"kind": "counts", "node": node.name, "incarnation": incarnation}
+            self.restore(record)
+        node.heard_at = self._now
+        node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
+        node.reports = {report.tablet: report for report in message.replicas}
+        return True, record
+
+    def process_exited(self, name: str, pid: int) -> Record | None:
+        """The supervisor reaped a process: the record, if it was the run that counts."""
+        node = self.nodes.get(name)
+        run = node.runs.get(node.current) if node else None
+        if run is None or run.pid != pid or run.ended:
+            return None
+        record = {"kind": "ended", "node": name, "incarnation": run.incarnation}
+        self.restore(record)
+        return record
+
+    def set_disabled(self, name: str, disabled: bool) -> Record | None:
+        """An operator takes a node out of service or back; KeyError if there is none of that name."""
+        if self.nodes[name].disabled == disabled:
+            return None
+        record = {"kind": "disabled", "node": name, "disabled": disabled}
+        self.restore(record)
+        return record
+
+    def restore(self, record: Record) -> None:
+        """Carry out a journal record: now, when it is made, or after a restart."""
+        node = self.nodes.setdefault(record["node"], Node(record["node"]))
+        kind = record["kind"]
+        if kind == "run":
+            incarnation = record["incarnation"]
+            node.runs[incarnation] = Run(
+                incarnation, record["boot_id"], record["store_id"], record["address"], record["pid"]
+            )
+        elif kind == "counts":
+            self._count(node, record["incarnation"])
+        elif kind == "ended":
+            node.runs[record["incarnation"]].ended = True
+        else:
+            assert kind == "disabled", f"a journal record of the unknown kind {kind!r}"
+            node.disabled = record["disabled"]
+
+    def _count(self, node: Node, incarnation: int) -> None:
+        store = node.runs[incarnation].store_id
+        for run in node.runs.values():
+            if run.incarnation < incarnation and run.store_id == store:
+                run.ended = True
+        node.current = incarnation
+        node.heard_at, node.reports, node.figures, node.vouched = None, {}, {}, {}
+
+    def snapshot(self) -> Iterator[Record]:
+        """Records that restore all this."""
+        for node in self.nodes.values():
+            for run in node.runs.values():
+                yield {
+                    "kind": "run",
+                    "node": node.name,
+                    "incarnation": run.incarnation,
+                    "boot_id": run.boot_id,
+                    "store_id": run.store_id,
+                    "address": run.address,
+                    "pid": run.pid,
+                }
+            if node.current:
+                yield {"kind": "counts", "node": node.name, "incarnation": node.current}
+            for run in node.runs.values():
+                if run.ended:
+                    yield {"kind": "ended", "node": node.name, "incarnation": run.incarnation}
+            yield {"kind": "disabled", "node": node.name, "disabled": node.disabled}
+
+    # ---------------------------------------------------------------- what placement asks
+
+    def run_of(self, name: str) -> Member | None:
+        """The run of a node that counts; None if none ever did."""
+        node = self.nodes.get(name)
+        return Member(name, node.current) if node is not None and node.current else None
+
+    def has_ended(self, member: Member) -> bool:
+        """Whether this run is known to have ended: nothing that it was granted need be waited for."""
+        node = self.nodes.get(member.node)
+        run = node.runs.get(member.incarnation) if node else None
+        return run is not None and run.ended
+
+    def alive(self, name: str) -> bool:
+        """Whether the node was heard within `HEARTBEAT_DEAD`."""
+        node = self.nodes.get(name)
+        if node is None or not node.current or node.runs[node.current].ended or node.heard_at is None:
+            return False
+        return self._now - node.heard_at <= settings.HEARTBEAT_DEAD
+
+    def unheard(self, name: str) -> bool:
+        """Whether nothing can be said about the node yet: this coordinator has just started and not heard it."""
+        node = self.nodes.get(name)
+        if node is None or node.heard_at is not None:
+            return False
+        if node.current and node.runs[node.current].ended:
+            return False  # known from the time before
+        return self._now - self._started < settings.COORDINATOR_GRACE
+
+    def fit(self, name: str) -> bool:
+        """Whether the node may take part: alive, its log reaches the disk (trap 5), it has room, nobody disabled it."""
+        node = self.nodes.get(name)
+        if node is None or not self.alive(name) or node.disabled:
+            return False
+        return node.disk_age <= settings.DISK_STALL and not node.full
+
+    def same_store(self, member: Member) -> bool:
+        """Whether the node's run that counts works on the data folder that `member` worked on."""
+        node = self.nodes.get(member.node)
+        if node is None or not node.current or member.incarnation not in node.runs:
+            return False
+        return node.runs[node.current].store_id == node.runs[member.incarnation].store_id
+
+    def vouch(self, member: Member, tablet: int, epoch: int) -> None:
+        """The primary says that `member` holds everything. Its own reports from before `epoch`, which may still be on their
+        way, say that it is learning: they count no more."""
+        self.nodes[member.node].vouched[tablet] = epoch
+
+    def intact(self, name: str, tablet: int) -> bool:
+        """Whether the node's replica holds what it acknowledged, as far as the node itself knows."""
+        node = self.nodes.get(name)
+        report = node.reports.get(tablet) if node else None
+        if node is None or report is None:
+            return False
+        return report.intact or report.known_epoch < node.vouched.get(tablet, 0)
+
+    def damaged(self, member: Member, tablet: int) -> None:
+        """The run says that its replica is damaged."""
+        node = self.nodes[member.node]
+        node.vouched.pop(tablet, None)
+        if tablet in node.reports:
+            node.reports[tablet].intact = False

@@ -1,0 +1,120 @@
+"""The cluster's state as the console and `status --json` show it: plain data.
+
+    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s"},
+     "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
+                "memory_bytes", "cells", "bytes", "primary_of", "secondary_of", "learner_of", "figures"}],
+     "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
+                  "cells", "bytes", "sequence", "digest", "waiting_for",
+                  "recovery": [{"node", "cells_done", "cells_total", "bytes_done"}],
+                  "copies": [{"node", "role", "intact", "sequence", "commit", "digest", "cells", "bytes"}]}]}
+
+`state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who holds
+something). `primary` is None, and `waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16
+hexadecimal digits, as of the `commit` beside it; the tablet's is its primary's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvstore import settings
+from kvstore.coordinator.membership import Membership, Node
+from kvstore.messages import Configuration, ReplicaReport
+
+
+def status_report(
+    cluster: dict[str, Any],
+    nodes: Membership,
+    configurations: dict[int, Configuration],
+    now: float,
+    uptime: float,
+) -> dict[str, object]:
+    """All of the above. `now`: the coordinator's clock; `uptime`: seconds since it started."""
+    tablets = [configurations[tablet] for tablet in sorted(configurations)]
+    return {
+        "cluster": {
+            "name": cluster["cluster"],
+            "replication": cluster["replication"],
+            "min_in_sync": cluster["min_in_sync"],
+            "group_rule": cluster["group_rule"],
+            "uptime_s": uptime,
+        },
+        "nodes": [_node(nodes, nodes.nodes[name], tablets, now) for name in sorted(nodes.nodes)],
+        "tablets": [_tablet(nodes, configuration) for configuration in tablets],
+    }
+
+
+def _node(nodes: Membership, node: Node, tablets: list[Configuration], now: float) -> dict[str, object]:
+    run = node.runs.get(node.current)
+    me = nodes.run_of(node.name)
+    leads = sum(c.primary == me for c in tablets) if me else 0
+    member = sum(me in c.in_sync for c in tablets) if me else 0
+    return {
+        "id": node.name,
+        "address": run.address if run else "",
+        "pid": run.pid if run else 0,
+        "incarnation": node.current,
+        "state": _state(nodes, node, member, now),
+        "last_heartbeat_s": None if node.heard_at is None else now - node.heard_at,
+        "disk_age_s": node.disk_age,
+        "log_bytes": int(node.figures.get("log_bytes", 0)),
+        "disk_free": int(node.figures.get("disk_free", 0)),
+        "memory_bytes": int(node.figures.get("memory_bytes", 0)),
+        "cells": sum(report.cells for report in node.reports.values()),
+        "bytes": sum(report.bytes for report in node.reports.values()),
+        "primary_of": leads,
+        "secondary_of": member - leads,
+        "learner_of": sum(me in c.learners for c in tablets) if me else 0,
+        "figures": node.figures,
+    }
+
+
+def _state(nodes: Membership, node: Node, member_of: int, now: float) -> str:
+    if not nodes.alive(node.name) or node.heard_at is None:
+        return "down"
+    if node.disabled:
+        return "draining" if member_of else "disabled"
+    return "up" if now - node.heard_at <= settings.HEARTBEAT_SUSPECT else "suspect"
+
+
+def _tablet(nodes: Membership, configuration: Configuration) -> dict[str, object]:
+    primary = configuration.primary
+    led = primary is not None and nodes.alive(primary.node) and nodes.run_of(primary.node) == primary
+    reports = {name: nodes.nodes[name].reports.get(configuration.tablet) for name in configuration.replicas}
+    best = reports.get(primary.node) if led and primary is not None else None
+    return {
+        "id": configuration.tablet,
+        "start": configuration.start,
+        "end": configuration.end,
+        "epoch": configuration.epoch,
+        "range_version": configuration.range_version,
+        "primary": primary.node if led and primary is not None else None,
+        "in_sync": [member.node for member in configuration.in_sync],
+        "learners": [member.node for member in configuration.learners],
+        "replicas": list(configuration.replicas),
+        "wanted": len(configuration.replicas),
+        "cells": best.cells if best else 0,
+        "bytes": best.bytes if best else 0,
+        "sequence": best.commit if best else 0,
+        "digest": _digest(best),
+        "waiting_for": [] if led else [m.node for m in configuration.in_sync if not nodes.alive(m.node)],
+        "recovery": [{"node": n, **r.recovery} for n, r in reports.items() if r is not None and r.recovery],
+        "copies": [_copy(name, report) for name, report in reports.items() if report is not None],
+    }
+
+
+def _copy(name: str, report: ReplicaReport) -> dict[str, object]:
+    return {
+        "node": name,
+        "role": report.role,
+        "intact": report.intact,
+        "sequence": report.sequence,
+        "commit": report.commit,
+        "digest": _digest(report),
+        "cells": report.cells,
+        "bytes": report.bytes,
+    }
+
+
+def _digest(report: ReplicaReport | None) -> str | None:
+    return None if report is None or report.digest is None else f"{report.digest:016x}"
