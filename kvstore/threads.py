@@ -57,7 +57,7 @@ class ThreadChannel:
     def _push(self) -> bool:
         """Send all that is queued; False when the system takes no more. The caller holds `_sending`."""
         try:
-            while self._incoming:
+            while self._incoming or self._outbox:
                 while self._incoming:
                     self._outbox.add(self._incoming.popleft())
                 if not self._outbox.push():

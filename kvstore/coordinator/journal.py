@@ -18,7 +18,8 @@ from kvstore import settings
 from kvstore.errors import StorageFailure
 from kvstore.storage.failures import FolderLocked
 from kvstore.storage.files import FileDoor, Files
-from kvstore.storage.wal import Wal, WalOptions
+from kvstore.storage.segments import WalOptions
+from kvstore.storage.wal import Wal
 
 DECISION, SNAPSHOT = 16, 17
 
@@ -75,7 +76,7 @@ class Journal:
         segment = self._wal.payload_at.segment
         self._wal.sync()
         # only now: until the snapshot is on disk the older segments are the state
-        for generation in sorted(self._wal.segments):
+        for generation in sorted(self._wal.folder.segments):
             if generation < segment:
                 self._wal.retire(generation)
         self._since_snapshot = 0
