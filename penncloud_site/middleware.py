@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.contrib.sessions import middleware as sessions_middleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware import gzip
 
 from kvstore.errors import StoreError
 from penncloud_site import sessions
@@ -40,6 +41,17 @@ class ForwardedMiddleware:
 def client_address(request: HttpRequest) -> str:
     """The visitor's address, as lock-outs count it."""
     return request.META.get("REMOTE_ADDR", "")
+
+
+class PageCompressionMiddleware(gzip.GZipMiddleware):
+    """Compresses pages, and nothing else: a download must keep its length and go out as it is read.
+
+    (Django's adds a random number of bytes, so that the length tells nothing of a secret in the page.)
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        is_page = response.get("Content-Type", "").startswith("text/html") and not response.streaming
+        return super().process_response(request, response) if is_page else response
 
 
 class StoreFailureMiddleware:

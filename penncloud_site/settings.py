@@ -95,6 +95,7 @@ MIDDLEWARE = [
     "penncloud_site.middleware.ForwardedMiddleware",  # first: all that follow see the visitor's own address and scheme
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "penncloud_site.middleware.PageCompressionMiddleware",
     "csp.middleware.CSPMiddleware",
     "penncloud_site.middleware.StoreFailureMiddleware",
     "penncloud_site.middleware.SessionMiddleware",

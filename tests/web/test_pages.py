@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory
 
+from penncloud_site.middleware import PageCompressionMiddleware
 from penncloud_site.pages import toast
 from tests.web.visitors import Visitor, fresh_name, member
 
@@ -87,3 +90,18 @@ def test_scripts_find_the_forms_token_on_the_page() -> None:
         "password2": "quiet harbor 42",
     }
     assert visitor.post("/accounts/signup/", form, headers={"x-csrftoken": token}).status_code == 302
+
+
+def test_a_page_is_sent_compressed_and_a_download_as_it_is() -> None:
+    visitor, _name = member()
+    response = visitor.get("/accounts/", headers={"accept-encoding": "gzip"})
+    assert response["Content-Encoding"] == "gzip"
+    assert b"Your account" in gzip.decompress(response.content)
+    request = RequestFactory().get("/", headers={"accept-encoding": "gzip"})
+    for download in (
+        StreamingHttpResponse([b"x" * 1000], content_type="text/html", headers={"Content-Length": "1000"}),
+        HttpResponse(b"x" * 1000, content_type="application/pdf"),
+    ):
+        sent = PageCompressionMiddleware(lambda request, download=download: download)(request)
+        assert not sent.has_header("Content-Encoding")
+        assert sent.get("Content-Length", "1000") == "1000"
