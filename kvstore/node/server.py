@@ -35,7 +35,6 @@ from kvstore.node.node import Node
 from kvstore.node.peers import Peers
 from kvstore.storage.commit import GroupCommitter
 from kvstore.storage.engine import Engine
-from kvstore.storage.maintenance import Maintenance
 from kvstore.supervision import (
     PauseMeter,
     crash_on_error,
@@ -89,7 +88,6 @@ class NodeServer:
         )
         self._coordinator.aim([parse_address(text) for text in coordinators.split(",")])
         self._committer = GroupCommitter(engine, self._synced, self._log_failed)
-        self._maintenance = Maintenance(engine)
         self._sent_last: tuple[Any, list[Any]] = (None, [])
         self._listener = Listener(listen, key, name, self._serve, spawn, say)
 
@@ -102,12 +100,18 @@ class NodeServer:
         """Start serving."""
         self._engine.on_corrupt = self._damaged
         spawn("pause meter", self._meter.run)
-        spawn("group commit", self._committer.run)
-        spawn("maintenance", self._maintenance.run)
+        self._committer.start()
         spawn("listener", self._listener.run)
         spawn("link to the coordinator", self._coordinator.run)
         spawn("ticker", tick_for_ever, _TICK, self._tick)
         spawn("heart", tick_for_ever, settings.HEARTBEAT_INTERVAL, self._beat)
+
+    def leave(self) -> None:
+        """Stop in order: what was acknowledged is on disk, so there is only the log to be closed."""
+        self._listener.close()
+        self._coordinator.stop()
+        self._committer.stop()
+        self._engine.close()
 
     # -- connections
 
@@ -141,7 +145,7 @@ class NodeServer:
             except BadRequest as error:
                 channel.send(encode(Refused(type(error).__name__, str(error)), request_id))
                 return
-            self._node.client_request((channel, request_id), request, clock.now())
+            self._node.client_request((channel, request_id), request, clock.now(), forwarded=from_node)
             return
         message = read_message(fields, bulk)
         if not from_node or not isinstance(message, _FROM_PEERS):
@@ -180,8 +184,8 @@ class NodeServer:
         self._node.synced(lsn, clock.now())
         self._wake()
 
-    def _log_failed(self, reason: str) -> None:
-        self._node.log_failed(reason)
+    def _log_failed(self, error: StorageFailure) -> None:
+        self._node.log_failed(str(error))
         self._wake()
 
     def _damaged(self, tablet: int, reason: str) -> None:
@@ -194,12 +198,13 @@ class NodeServer:
         self._wake()
 
     def _beat(self, now: float) -> None:
+        self._engine.look_at_space()
         try:
             self._engine.check_space()
-            full = False
         except NoSpace:
-            full = True
-        self._node.out_of_space(full)
+            self._node.out_of_space(True)
+        else:
+            self._node.out_of_space(False)
         heartbeat = self._node.heartbeat(now, self._committer.disk_age(), self._figures())
         if heartbeat is not None:
             self._coordinator.send(encode(heartbeat))
