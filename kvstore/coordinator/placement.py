@@ -77,15 +77,7 @@ def _keep(now: Configuration, nodes: Membership) -> list[Member]:
         fit = [member for member in candidates if nodes.fit(member.node)]
         if fit or candidates:
             return fit or candidates
-    return _sole_damaged(now, nodes)
-
-
-def _sole_damaged(now: Configuration, nodes: Membership) -> list[Member]:
-    """A primary that found damage goes on serving what it can when it is the whole set."""
-    primary = now.primary
-    if primary is None or now.in_sync != (primary,) or nodes.run_of(primary.node) != primary:
-        return []
-    return [primary] if nodes.alive(primary.node) else []
+    return []
 
 
 def first_of(order: Sequence[str], members: Sequence[Member]) -> Member:

@@ -14,7 +14,7 @@ read, and its first entry follows the commit point of that moment (trap 19); so 
 Once `finished` it has told its primary so, and may be counted as a member without knowing it: it starts over only when the
 primary says that it is not (`JoinAccepted.again`), or when a configuration makes it a learner of another leadership.
 
-Values whose version is the same are taken to be the same, unless `distrust`: then everything is fetched.
+Values whose version is the same are taken to be the same. A replica that was found damaged begins with no cells at all.
 """
 
 from __future__ import annotations
@@ -70,11 +70,9 @@ class CatchUpToken:
 class CatchUp:
     """One replica's learning under one leadership."""
 
-    def __init__(self, replica: Replica, distrust: bool) -> None:
-        """`distrust`: fetch every value, whatever its version says."""
+    def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._host = replica.host
-        self._distrust = distrust
         self._attempt = replica.next_attempt()
         self._stage = Stage.WAITING
         self._questions: dict[int, Get | Scan | ReadResults] = {}
@@ -163,8 +161,8 @@ class CatchUp:
         if message.attempt != self._attempt:
             return
         if message.again:
-            # it was all there, and yet the primary does not agree: then versions alone do not tell
-            self._distrust = self._distrust or self.finished
+            if self.finished:
+                self._replica.distrust()  # all was there, and yet the primary does not agree
             self.start_over()
         elif self._stage == Stage.JOINING:
             self._replica.begin_stream(message.start, message.start_epoch)
@@ -217,7 +215,7 @@ class CatchUp:
             self.stream_moved()
             return
         else:
-            if not isinstance(request, ReadResults) and request is not None and not _is_keys(request):
+            if not isinstance(request, ReadResults) and not _is_keys(request):
                 self._fetches.append(request)
             return
         self._go_on(now)
@@ -256,7 +254,7 @@ class CatchUp:
         cells = [cell for cell in page.cells if high is None or (cell[0], cell[1]) < high]
         there = {(cell[0], cell[1]) for cell in cells}
         self._install([(row, column, None, None) for row, column in own if (row, column) not in there])
-        differs = [self._distrust or own.get((c[0], c[1])) != (c[2], c[3]) for c in cells]
+        differs = [own.get((c[0], c[1])) != (c[2], c[3]) for c in cells]
         self._plan_fetches(cells, differs)
         self._cells_done += len(cells)
         self._cursor = high

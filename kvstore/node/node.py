@@ -338,7 +338,7 @@ class Node:
                 replica.leadership.tick(now)
             if replica.catchup is not None:
                 replica.catchup.tick(now)
-            if tell_damage and replica.damaged and replica.role != Role.OUTSIDER:
+            if tell_damage and replica.damaged and replica.configuration is not None:
                 replica.report_damage(replica.damaged)
         if tell_damage:
             self._damage_told = now

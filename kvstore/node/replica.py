@@ -59,7 +59,7 @@ class Replica:
         self.role = Role.OUTSIDER
         self.leadership: Leadership | None = None
         self.catchup: CatchUp | None = None
-        self.damaged = ""
+        self.damaged: str = self.disk.damage
         """Why this replica is not to be trusted; empty while it is."""
         self.last: int = self.disk.last
         self.last_epoch: int = self.disk.last_epoch
@@ -145,16 +145,16 @@ class Replica:
             self._stop_learning(same_lead)
         if self.role == Role.PRIMARY and self.leadership is not None:
             self.leadership.reconfigure(configuration, now)
-        elif self.role == Role.PRIMARY:
+        elif self.role == Role.PRIMARY and self.intact:
             self.leadership = Leadership(self, configuration, now)
-        elif self.role == Role.LEARNER and (self.catchup is None or not same_lead or self.damaged):
+        elif self.role == Role.LEARNER and (self.catchup is None or not same_lead):
             if self.catchup is not None:
                 self.catchup.stop()
             self._established = None
-            self.catchup = CatchUp(self, distrust=bool(self.damaged))
-            self.damaged = ""
+            self.catchup = CatchUp(self)
+            self.damaged = ""  # learning begins with nothing that could be wrong
         if self.role in (Role.PRIMARY, Role.SECONDARY) and not self.intact:
-            self.report_damage(self.damaged or "the replica was learning when it was last used")
+            self.report_damage("the replica was learning when it was last used")
         self._told_settled = False
         self._owes_answer = True
         if self.host.synced >= self._settled_at:
@@ -172,11 +172,14 @@ class Replica:
         assert before is not None
         leadership, self.leadership = self.leadership, None
         leadership.step_down(configuration)
+        self.relinquish(before, configuration)
+
+    def relinquish(self, led: Configuration, newest: Configuration) -> None:
+        """No answer is given any more under `led`: the members of `newest` need not wait for what they granted."""
         self.host.leases.lay_down(self.tablet)
-        # those who granted a lease need not wait for it: nothing is answered under it any more
-        for member in configuration.in_sync:
+        for member in newest.in_sync:
             if member != self.host.me:
-                self.host.send(member.node, Relinquish(self.tablet, before.epoch, self.host.me))
+                self.host.send(member.node, Relinquish(self.tablet, led.epoch, self.host.me))
 
     def give_up(self) -> None:
         """This node serves nothing any more."""
@@ -193,6 +196,12 @@ class Replica:
         self.catchup = None
 
     # ---------------------------------------------------------------- the log
+
+    def distrust(self) -> None:
+        """What is here is wrong although its versions are right: learning is to begin with nothing."""
+        self.damaged = "its digest differs"  # nobody need be told: it holds nothing that counts
+        self.host.engine.mark_damaged(self.tablet, self.damaged)
+        self.damaged = ""
 
     def _settle(self, lsn: int) -> None:
         self._settled_at = max(self._settled_at, lsn)
@@ -251,7 +260,7 @@ class Replica:
     def apply_known(self) -> None:
         """Apply what is logged and known to be committed; held back while this replica is learning."""
         upto = min(self.known_commit, self.last)
-        if upto > self.disk.commit and self.disk.intact and (self.catchup is None or self.catchup.finished):
+        if upto > self.disk.commit and (self.catchup is None or self.catchup.finished):
             self.host.engine.apply(self.tablet, upto)
 
     # ---------------------------------------------------------------- following
@@ -391,7 +400,17 @@ class Replica:
     def report_damage(self, reason: str) -> None:
         """This replica is not to be trusted any more: say so, and take no further part until it has learnt anew."""
         if not self.damaged:
-            self.damaged = reason
+            self.damaged = reason  # first: the engine may call back
+            self.host.engine.mark_damaged(self.tablet, reason)
+            self.host.wake_log = True
+            if self.leadership is not None and self.configuration is not None:
+                # what it holds must neither be served nor become the others'
+                leadership, self.leadership = self.leadership, None
+                leadership.step_down(self.configuration)
+                self.relinquish(self.configuration, self.configuration)
+            if self.catchup is not None:
+                self.catchup.stop()
+                self.catchup = None
         self.host.tell_coordinator(ReplicaDamaged(self.tablet, self.host.me, self.damaged))
 
 
