@@ -16,7 +16,7 @@ Chunk kinds, in this order in the file:
     1 head     msgpack [store id, tablet, number, start, end or nil, range version, epoch, commit epoch, commit,
                log segment, log offset, cells, digest]. Replay of the tablet begins at that place of the log
     2 cells    msgpack [[key: bin, …], [packed cell: bin, …]], any number of such chunks, in key order
-               (`kvstore.storage.cellkey`, `kvstore.storage.tablet`; bulk cells point into the log)
+               (`kvstore.storage.cellkey`, `kvstore.storage.cell`; bulk cells point into the log)
     3 results  `kvstore.storage.results`, any number of such chunks
     4 foot     msgpack [number of chunks before it, crc32c of their crcs]
 
@@ -141,7 +141,7 @@ class CheckpointWriter:
             keys: list[bytes] = []
             packed: list[bytes] = []
             size = 0
-            for key in block.keys:
+            for key in block.ordered():
                 cell = block.cells[key]
                 keys.append(key)
                 packed.append(cell)

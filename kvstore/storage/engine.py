@@ -10,10 +10,9 @@ The engine is synchronous and knows no greenlets: everything logged is durable a
 and `kvstore.storage.maintenance` drive it in a server. It is not thread-safe; `Wal.write` alone may run in a thread.
 
 What it promises:
-- What was appended before a `sync` that returned is there after any crash; of what was not, any part may be, but only a prefix
-  of it in the order appended.
+- What was appended before a `sync` that returned is there after any crash; of the rest, only a prefix in the order appended.
 - A value is returned only if it has the checksum that it was written with.
-- A replica that may lack anything it acknowledged says so (`intact` is False), and stays so until it has learned everything anew.
+- A replica that may lack anything it acknowledged says so (`intact` is False) until it has learned everything anew.
 What it leaves to its user: which entries are committed, when, and who may read.
 """
 
@@ -26,6 +25,7 @@ from dataclasses import dataclass, field
 from kvstore import settings
 from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
+from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
 from kvstore.storage.crc import combined, crc32c, extended
 from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, ValueMoved
 from kvstore.storage.files import FileDoor, Files
@@ -35,7 +35,6 @@ from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.results import Result, ResultTable
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
 from kvstore.storage.segments import WalOptions
-from kvstore.storage.tablet import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
 from kvstore.storage.wal import Wal
 
 
@@ -129,6 +128,7 @@ class Engine:
         replica = self.new_replica(tablet_id)
         replica.start, replica.end, replica.range_version = start, end, range_version
         replica.log_start = self._record_position()
+        replica.touched(replica.log_start)
         self.tablets[tablet_id] = replica
         return lsn
 
@@ -171,7 +171,9 @@ class Engine:
         segment, offset = self.wal.payload_at
         payload = Position(segment, offset + U64.size)
         place = Place(segment, payload.offset + entry.bulk_start)
-        replica.add(entry, place, Position(segment, offset - RECORD_HEADER), payload)
+        position = Position(segment, offset - RECORD_HEADER)
+        replica.touched(position)
+        replica.add(entry, place, position, payload)
         return lsn
 
     def append_commit(self, tablet_id: int, commit: int) -> int:
@@ -241,6 +243,7 @@ class Engine:
         """Log a cell list; its lsn, and the cells with the places where their values now lie."""
         parts, crc = encode_cells(cells, values)
         lsn = self.wal.append(kind, tablet_id, 0, 0, parts, crc)
+        self.tablets[tablet_id].touched(self._record_position())
         segment, offset = self.wal.payload_at
         offset += len(parts[0])
         placed = []
@@ -335,7 +338,11 @@ class Engine:
     # ------------------------------------------------------------------ inside
 
     def _log(self, kind: Kind, tablet_id: int, epoch: int = 0, first: int = 0, parts: Sequence[Buffer] = ()) -> int:
-        return self.wal.append(kind, tablet_id, epoch, first, parts)
+        lsn = self.wal.append(kind, tablet_id, epoch, first, parts)
+        replica = self.tablets.get(tablet_id)
+        if replica is not None:
+            replica.touched(self._record_position())
+        return lsn
 
     def _record_position(self) -> Position:
         segment, offset = self.wal.payload_at

@@ -18,7 +18,7 @@ Every record names a tablet and an epoch; `first` and the payload depend on the 
     DAMAGED   the replica is not to be trusted. Payload: why, in UTF-8
 
 Cell list: u32 length of the msgpack part, the msgpack part, then the bulk values with nothing between them. The msgpack part is
-an array of [key: bin (`kvstore.storage.cellkey`), packed: bin or nil]: the cell in the form of `kvstore.storage.tablet`, nil
+an array of [key: bin (`kvstore.storage.cellkey`), packed: bin or nil]: the cell in the form of `kvstore.storage.cell`, nil
 when it is gone. The place that a packed bulk cell names is 0, 0: its value is the next one of the bulk part.
 """
 
@@ -31,8 +31,8 @@ from enum import IntEnum
 import msgpack
 
 from kvstore.mutation import Buffer
+from kvstore.storage.cell import BULK, BulkRef, StoredCell, packed_at
 from kvstore.storage.crc import combined, crc32c
-from kvstore.storage.tablet import BULK, BulkRef, StoredCell, packed_at
 
 _U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")

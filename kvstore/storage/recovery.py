@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from kvstore.errors import BadRequest
 from kvstore.mutation import decode_entry
+from kvstore.storage.cell import Place
 from kvstore.storage.checkpoint import load_checkpoint, parse_name
 from kvstore.storage.failures import CorruptValue, Damage
 from kvstore.storage.records import U64, Kind, decode_cells, decode_range
 from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.segment import Position, Record, segment_name
-from kvstore.storage.tablet import Place
 
 if TYPE_CHECKING:
     from kvstore.storage.engine import Engine
@@ -84,7 +84,7 @@ def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
     replica.tablet = tablet
     replica.start, replica.end, replica.range_version = head.start, head.end, head.range_version
     replica.epoch, replica.commit, replica.commit_epoch = head.epoch, head.commit, head.commit_epoch
-    replica.log_start = head.log_start
+    replica.log_start = max(head.log_start, engine.log_start)
     replica.checkpoint, replica.checkpoint_bytes = head, size
     replica.checkpoint_segments = frozenset(tablet.bulk_bytes)
     return replica
@@ -97,10 +97,12 @@ def _replay(engine: Engine, position: Position, record: Record) -> None:
         replica = engine.new_replica(record.tablet)
         replica.start, replica.end, replica.range_version = decode_range(record.payload)
         replica.log_start = position
+        replica.touched(position)
         engine.tablets[record.tablet] = replica
         return
     if replica is None or position < replica.log_start:
         return
+    replica.touched(position)
     if kind is Kind.DROP:
         del engine.tablets[record.tablet]
         if replica.checkpoint is not None:

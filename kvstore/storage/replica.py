@@ -13,10 +13,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from kvstore.mutation import Entry, Mutation, decode_entry
+from kvstore.storage.cell import Place
 from kvstore.storage.checkpoint import Head
 from kvstore.storage.results import Result, ResultTable
 from kvstore.storage.segment import Position
-from kvstore.storage.tablet import Place, Tablet
+from kvstore.storage.tablet import Tablet
 
 
 class Learning(Enum):
@@ -63,7 +64,10 @@ class DiskReplica:
         self.held_from: int | None = None
         self.settle_at = 0
         self.log_start = Position(0, 0)
-        """Replay of this tablet needs the log from here on."""
+        """Records before this place are not this replica's, or are covered by its checkpoint."""
+        self.dirty_from: Position | None = None
+        """The first record in the log that its checkpoint does not cover: replay needs the log from here. None: nothing."""
+        self.dirty_since_snapshot: Position | None = None
         self.checkpoint: Head | None = None
         self.checkpoint_segments: frozenset[int] = frozenset()
         """Segments that the durable checkpoint's bulk cells point into."""
@@ -96,6 +100,23 @@ class DiskReplica:
             return logged.entry
         payload = self._read_back(logged.payload, logged.length)
         return decode_entry(logged.entry.epoch, logged.entry.first, payload)
+
+    def touched(self, position: Position) -> None:
+        """A record of this tablet was logged there."""
+        if self.dirty_from is None:
+            self.dirty_from = position
+        if self.dirty_since_snapshot is None:
+            self.dirty_since_snapshot = position
+
+    def snapshot_taken(self) -> None:
+        """A checkpoint will cover everything logged so far but the tail."""
+        self.dirty_since_snapshot = self.logged[0].position if self.logged else None
+
+    def checkpoint_done(self, head: Head, size: int, segments: frozenset[int], logged_bytes: int) -> None:
+        """The checkpoint of the last snapshot is durable; `logged_bytes` is what had been counted at the snapshot."""
+        self.checkpoint, self.checkpoint_bytes, self.checkpoint_segments = head, size, segments
+        self.dirty_from = self.dirty_since_snapshot
+        self.bytes_since_checkpoint -= logged_bytes
 
     # ------------------------------------------------------------------ log events, the same when they happen and in replay
 
@@ -176,11 +197,6 @@ class DiskReplica:
         if self.learning is Learning.SETTLING and self.commit >= self.settle_at:
             assert self.commit == self.settle_at, "the results belong to a commit point, which is the end of an entry"
             self.learning = Learning.INTACT
-
-    @property
-    def needs_log_from(self) -> Position | None:
-        """Where the first entry lies that is not applied, if there is one."""
-        return self.logged[0].position if self.logged else None
 
 
 def _without_bulk(entry: Entry) -> Entry:

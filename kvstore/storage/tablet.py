@@ -1,173 +1,44 @@
 """A tablet's cells in memory: ordered, compact, with a digest; no disk.
 
-Layout. Cells lie in *blocks* of at most `MOST_CELLS`, in key order (`kvstore.storage.cellkey`). A block holds a dict from key
-to packed cell, and the keys once more as a sorted list. To find a cell is one bisection over the blocks' first keys and one
-dict lookup; to scan is to walk the sorted lists. A cell costs its key and its packed bytes, one dict slot and one list slot,
-and no object of its own: about 165 bytes over key and value (`docs/storage.md` has the measurements and what was compared).
-
-Packed cell, big-endian, so that the first 16 bytes compare as versions do:
-    u64 epoch, u64 sequence, u8 kind, then
-    kind 0: the value itself
-    kind 1: u32 length, u32 crc32c, u32 segment, u32 offset      (a value in the log; the first 25 bytes agree on all replicas)
+Layout. Cells lie in *blocks* of at most `MOST_CELLS`, neighbours in key order (`kvstore.storage.cellkey`). A block holds a dict
+from key to packed cell; its keys in order are a tuple made when a scan first wants it, and kept until a key comes or goes. To
+find a cell is one bisection over the blocks' first keys and one dict lookup. A cell costs its key, its packed bytes and a dict
+slot, and no object of its own; nothing of it is of a type that the garbage collector looks at, so a full collection with a
+million cells takes no longer than with none (`docs/storage.md` has the measurements and what was compared).
 
 Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snapshot shares is copied before it is changed.
 So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long.
-
-Digest: the sum modulo 2**64, over all cells, of (crc32c(key) + A) * (crc32c(packed cell without its place) + B), so it does not
-depend on order and each change adjusts it. Two replicas with equal digests hold equal cells, but for a chance of about 2**-32
-for each differing cell: it finds faults, not forgeries.
 
 Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
 """
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-import google_crc32c
+from typing import Any
 
 from kvstore.keys import prefix_end
 from kvstore.mutation import Entry, Op, Outcome, Version
+from kvstore.storage.block import FEW_CELLS, MOST_CELLS, Block
+from kvstore.storage.cell import (
+    BULK,
+    BULK_CELL,
+    CELL_HEAD,
+    DIGEST_MASK,
+    DIGESTED,
+    INLINE,
+    VALUE_PLACE,
+    Place,
+    StoredCell,
+    cell_bytes,
+    cell_digest,
+    pack_version,
+)
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.results import Result, ResultTable
 
-MOST_CELLS = 680
-"""Cells of one block. A dict of up to 682 entries fits a table of 1024; half a block (340) just fits one of 512."""
-_FEW_CELLS = 64
-"""A block that shrinks below this is joined with a neighbour if both together fit half a block."""
-
-INLINE, BULK = 0, 1
-_HEAD = struct.Struct(">QQB")
-_BULK = struct.Struct(">QQBIIII")
-_PLACE = struct.Struct(">IIII")
-assert _HEAD.size == 17
-assert _BULK.size == 33
-_DIGESTED = 25
-"""Bytes of a packed bulk cell that are the same on every replica."""
-
-_MASK = (1 << 64) - 1
-_A, _B = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
-_crc = google_crc32c.value
 _new = tuple.__new__
-
-
-class BulkRef(NamedTuple):
-    """Where a value lies in the log: segment generation, byte offset in its file, length in bytes, checksum."""
-
-    segment: int
-    offset: int
-    length: int
-    crc32c: int
-
-
-class StoredCell(tuple[bytes]):
-    """One cell, as a light view of its packed bytes."""
-
-    __slots__ = ()
-
-    @property
-    def version(self) -> Version:
-        """The (epoch, sequence) that wrote it."""
-        epoch, sequence, _ = _HEAD.unpack_from(self[0])
-        return Version(epoch, sequence)
-
-    @property
-    def value(self) -> bytes | BulkRef:
-        """The value, or where in the log it lies (`Engine.read` fetches it)."""
-        packed = self[0]
-        if packed[16] == INLINE:
-            return packed[17:]
-        length, crc, segment, offset = _PLACE.unpack_from(packed, 17)
-        return BulkRef(segment, offset, length, crc)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the value, wherever it lies."""
-        packed = self[0]
-        return len(packed) - 17 if packed[16] == INLINE else int.from_bytes(packed[17:21], "big")
-
-
-def pack_inline(epoch: int, sequence: int, value: bytes) -> bytes:
-    """A packed cell that holds `value`."""
-    return _HEAD.pack(epoch, sequence, INLINE) + value
-
-
-def pack_bulk(epoch: int, sequence: int, ref: BulkRef) -> bytes:
-    """A packed cell whose value lies in the log."""
-    return _BULK.pack(epoch, sequence, BULK, ref.length, ref.crc32c, ref.segment, ref.offset)
-
-
-def packed_at(packed: bytes, segment: int, offset: int) -> bytes:
-    """The same cell with its value, if it is a bulk one, at another place."""
-    return packed if packed[16] == INLINE else packed[:_DIGESTED] + struct.pack(">II", segment, offset)
-
-
-def pack_version(version: Version) -> bytes:
-    """The first 16 bytes of a packed cell of that version."""
-    return struct.pack(">QQ", *version)
-
-
-class Place(NamedTuple):
-    """Where an entry's bulk part begins in the log."""
-
-    segment: int
-    offset: int
-
-
-NOWHERE = Place(0, 0)
-
-
-class Block:
-    """Neighbouring cells. `stamp` is the tablet's when the block was made: an older one may be shared with a snapshot."""
-
-    __slots__ = ("bulk", "bytes", "cells", "digest", "keys", "stamp")
-
-    def __init__(self, stamp: int) -> None:
-        self.cells: dict[bytes, bytes] = {}
-        self.keys: list[bytes] = []
-        self.digest = 0
-        self.bytes = 0
-        self.bulk = 0
-        self.stamp = stamp
-
-    def copy(self, stamp: int) -> Block:
-        """The same cells in a block that may be changed."""
-        twin = Block(stamp)
-        twin.cells, twin.keys = self.cells.copy(), self.keys.copy()
-        twin.digest, twin.bytes, twin.bulk = self.digest, self.bytes, self.bulk
-        return twin
-
-    def take_from(self, other: Block, begin: int) -> None:
-        """Move the cells of `other` from index `begin` on to the end of this block."""
-        keys = other.keys[begin:]
-        del other.keys[begin:]
-        self.keys += keys
-        digest = size = bulk = 0
-        for key in keys:
-            packed = other.cells.pop(key)
-            self.cells[key] = packed
-            digest += cell_digest(key, packed)
-            size += cell_bytes(key, packed)
-            bulk += packed[16]
-        self.digest, other.digest = self.digest + digest, other.digest - digest
-        self.bytes, other.bytes = self.bytes + size, other.bytes - size
-        self.bulk, other.bulk = self.bulk + bulk, other.bulk - bulk
-        other.cells = dict(other.cells)  # a dict does not shrink by itself
-
-
-def cell_digest(key: bytes, packed: bytes) -> int:
-    """What one cell adds to the digest."""
-    told = packed if packed[16] == INLINE else packed[:_DIGESTED]
-    return int((_crc(key) + _A) * (_crc(told) + _B) & _MASK)
-
-
-def cell_bytes(key: bytes, packed: bytes) -> int:
-    """Bytes of row, column and value, wherever the value lies."""
-    inside = len(packed) - 17 if packed[16] == INLINE else int.from_bytes(packed[17:21], "big")
-    return len(key) - 2 + inside
 
 
 class Snapshot:
@@ -207,7 +78,7 @@ class Tablet:
     @property
     def digest(self) -> int:
         """The digest of all cells, 64 bits."""
-        return self._digest & _MASK
+        return self._digest & DIGEST_MASK
 
     # ------------------------------------------------------------------ reading
 
@@ -254,43 +125,48 @@ class Tablet:
         while True:
             seen = self._changes
             number = bisect_right(self._firsts, low) - 1
-            block = self._blocks[number]
-            at = bisect_left(block.keys, low)
-            while seen == self._changes:
-                if at >= len(block.keys):
-                    number += 1
-                    if number >= len(self._blocks):
+            begin = bisect_left(self._blocks[number].ordered(), low)
+            while number < len(self._blocks):
+                block = self._blocks[number]
+                keys, cells = block.ordered(), block.cells
+                whole = high is None or (number + 1 < len(self._firsts) and self._firsts[number + 1] <= high)
+                end = len(keys) if whole or high is None else bisect_left(keys, high)
+                for key in keys[begin:end]:
+                    yield key, cells[key]
+                    if seen != self._changes:
+                        low = key + b"\0"  # the least key above the one given last
+                        break
+                else:
+                    if not whole:
                         return
-                    block, at = self._blocks[number], 0
+                    number, begin = number + 1, 0
                     continue
-                key = block.keys[at]
-                if high is not None and key >= high:
-                    return
-                at += 1
-                low = key
-                yield key, block.cells[key]
-            low += b"\0"  # the least key above the one given last
+                break
+            else:
+                return
 
     def _walk_down(self, low: bytes, high: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         while True:
             seen = self._changes
             number = len(self._blocks) - 1 if high is None else bisect_right(self._firsts, high) - 1
-            block = self._blocks[number]
-            at = len(block.keys) if high is None else bisect_left(block.keys, high)
-            while seen == self._changes:
-                if at == 0:
-                    if number == 0:
+            end = None if high is None else bisect_left(self._blocks[number].ordered(), high)
+            while number >= 0:
+                block = self._blocks[number]
+                keys, cells = block.ordered(), block.cells
+                begin = 0 if self._firsts[number] >= low else bisect_left(keys, low)
+                for key in reversed(keys[begin:end]):
+                    yield key, cells[key]
+                    if seen != self._changes:
+                        high = key
+                        break
+                else:
+                    if self._firsts[number] < low:
                         return
-                    number -= 1
-                    block = self._blocks[number]
-                    at = len(block.keys)
+                    number, end = number - 1, None
                     continue
-                at -= 1
-                key = block.keys[at]
-                if key < low:
-                    return
-                high = key
-                yield key, block.cells[key]
+                break
+            else:
+                return
 
     # ------------------------------------------------------------------ applying
 
@@ -321,11 +197,11 @@ class Tablet:
         for operation in operations:
             kind = operation[0]
             if kind == Op.PUT:
-                packed = _HEAD.pack(epoch, sequence, INLINE) + operation[3]
+                packed = CELL_HEAD.pack(epoch, sequence, INLINE) + operation[3]
                 self._put(cell_key(operation[1], operation[2]), packed, newer_only)
             elif kind == Op.PUT_BULK:
                 _, row, column, length, crc = operation
-                packed = _BULK.pack(epoch, sequence, BULK, length, crc, segment, offset)
+                packed = BULK_CELL.pack(epoch, sequence, BULK, length, crc, segment, offset)
                 offset += length
                 self._put(cell_key(row, column), packed, newer_only)
             elif kind == Op.DELETE:
@@ -350,7 +226,7 @@ class Tablet:
     def relocate(self, key: bytes, moved: bytes) -> bool:
         """If the cell is `moved` but for the place of its value, let it point to the place that `moved` names."""
         packed = self.packed(key)
-        if packed is None or packed[:_DIGESTED] != moved[:_DIGESTED] or packed[16] != BULK:
+        if packed is None or packed[:DIGESTED] != moved[:DIGESTED] or packed[16] != BULK:
             return False
         self._put(key, moved, newer_only=False, any_version=True)
         return True
@@ -360,10 +236,10 @@ class Tablet:
         before = self.cells
         number = bisect_right(self._firsts, low) - 1
         while number < len(self._blocks):
-            begin = bisect_left(self._blocks[number].keys, low)
-            keys = self._blocks[number].keys
+            keys = self._blocks[number].ordered()
+            begin = bisect_left(keys, low)
             end = len(keys) if high is None else bisect_left(keys, high)
-            if begin == 0 and end == len(keys) and keys:
+            if keys and begin == 0 and end == len(keys):
                 self._drop_block(number)
                 if number < len(self._blocks) and (high is None or self._firsts[number] < high):
                     continue
@@ -374,7 +250,7 @@ class Tablet:
             if number < len(self._firsts) and high is not None and self._firsts[number] >= high:
                 break
         number = bisect_right(self._firsts, low) - 1
-        if len(self._blocks) > 1 and len(self._blocks[number].keys) < _FEW_CELLS:
+        if len(self._blocks) > 1 and len(self._blocks[number].cells) < FEW_CELLS:
             self._join(number)
         return before - self.cells
 
@@ -400,18 +276,18 @@ class Tablet:
         """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them."""
         for begin in range(0, len(keys), MOST_CELLS):
             block = Block(self._stamp)
-            block.keys = keys[begin : begin + MOST_CELLS]
-            block.cells = dict(zip(block.keys, packed[begin : begin + MOST_CELLS], strict=True))
+            block.order = tuple(keys[begin : begin + MOST_CELLS])
+            block.cells = dict(zip(block.order, packed[begin : begin + MOST_CELLS], strict=True))
             for key, cell in block.cells.items():
                 block.digest += cell_digest(key, cell)
                 block.bytes += cell_bytes(key, cell)
                 if cell[16] == BULK:
                     block.bulk += 1
                     self._count_bulk(cell, 1)
-            if self._blocks[-1].keys:
-                assert self._blocks[-1].keys[-1] < block.keys[0], "cells are loaded in order"
+            if self._blocks[-1].cells:
+                assert self._blocks[-1].ordered()[-1] < block.order[0], "cells are loaded in order"
                 self._blocks.append(block)
-                self._firsts.append(block.keys[0])
+                self._firsts.append(block.order[0])
             else:
                 self._blocks[-1] = block
             self._add_totals(block, 1)
@@ -438,7 +314,7 @@ class Tablet:
         digest = cell_digest(key, packed)
         size = cell_bytes(key, packed)
         if old is None:
-            insort(block.keys, key)
+            block.order = None
             self.cells += 1
         else:
             if old[:16] > packed[:16] and not any_version:
@@ -457,7 +333,7 @@ class Tablet:
         self._digest += digest
         block.bytes += size
         self.bytes += size
-        if len(block.keys) > MOST_CELLS:
+        if len(block.cells) > MOST_CELLS:
             self._split(number)
 
     def _delete(self, key: bytes, unless_newer_than: bytes | None, merge: bool = True) -> None:
@@ -469,7 +345,7 @@ class Tablet:
         block = self._own(number)
         self._changes += 1
         del block.cells[key]
-        del block.keys[bisect_left(block.keys, key)]
+        block.order = None
         digest, size = cell_digest(key, old), cell_bytes(key, old)
         block.digest -= digest
         self._digest -= digest
@@ -479,7 +355,7 @@ class Tablet:
         if old[16] == BULK:
             block.bulk -= 1
             self._count_bulk(old, -1)
-        if merge and len(block.keys) < _FEW_CELLS and len(self._blocks) > 1:
+        if merge and len(block.cells) < FEW_CELLS and len(self._blocks) > 1:
             self._join(number)
 
     def _delete_row(self, row: str, unless_newer_than: bytes | None) -> None:
@@ -509,10 +385,10 @@ class Tablet:
     def _add_totals(self, block: Block, sign: int) -> None:
         self._digest += sign * block.digest
         self.bytes += sign * block.bytes
-        self.cells += sign * len(block.keys)
+        self.cells += sign * len(block.cells)
 
     def _count_bulk(self, packed: bytes, sign: int) -> None:
-        length, _, segment, _ = _PLACE.unpack_from(packed, 17)
+        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
         left = self.bulk_bytes.get(segment, 0) + sign * length
         if left:
             self.bulk_bytes[segment] = left
@@ -522,16 +398,16 @@ class Tablet:
     def _split(self, number: int) -> None:
         """Split a full block: in halves, but keep it full when keys arrive in order at the tablet's end."""
         block = self._blocks[number]
-        at_end = number == len(self._blocks) - 1
+        at_end = number == len(self._blocks) - 1 and next(reversed(block.cells)) == block.ordered()[-1]
         upper = Block(self._stamp)
-        upper.take_from(block, len(block.keys) - 1 if at_end else len(block.keys) // 2)
+        upper.take_from(block, len(block.cells) - 1 if at_end else len(block.cells) // 2)
         self._blocks.insert(number + 1, upper)
-        self._firsts.insert(number + 1, upper.keys[0])
+        self._firsts.insert(number + 1, upper.ordered()[0])
 
     def _join(self, number: int) -> None:
         """Join a small block with a neighbour if the two fit half a block."""
         left = number - 1 if number > 0 else 0
-        if len(self._blocks[left].keys) + len(self._blocks[left + 1].keys) > MOST_CELLS // 2:
+        if len(self._blocks[left].cells) + len(self._blocks[left + 1].cells) > MOST_CELLS // 2:
             return
         upper = self._own(left + 1)
         self._own(left).take_from(upper, 0)
