@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 
-from penncloud_site.supervisor.control import SupervisorClient, SupervisorError
+from penncloud_site.supervisor.control import Refused, SupervisorClient, SupervisorGone
 
 BALANCER_TIMEOUT_S = 1.0
 BALANCER_ANSWER_BYTES = 1024 * 1024
@@ -38,17 +37,16 @@ class FrontEnd:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as the supervisor sees it."""
+    """A process as the supervisor sees it; its states are those of `penncloud_site.supervisor.control`."""
 
     name: str
     state: str
-    pid: int | None
     restarts: int
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether it stays stopped until somebody starts it."""
-        return self.pid is None and self.state in ("stopped", "failed")
+    def is_down(self) -> bool:
+        """Whether it stays down until somebody starts it."""
+        return self.state == "down"
 
 
 def front_ends() -> tuple[FrontEnd, ...]:
@@ -97,28 +95,27 @@ class Supervisor:
 
     def restart(self, name: str) -> None:
         """Stop it cleanly and start it again."""
-        self._tell("restart", name)
+        self._tell(self._client.restart, name)
 
     def kill(self, name: str) -> None:
         """SIGKILL; the supervisor then starts it again, as after any death."""
-        self._tell("kill", name)
+        self._tell(self._client.kill, name)
 
     def start(self, name: str) -> None:
         """Start what was stopped."""
-        self._tell("start", name)
+        self._tell(self._client.start, name)
 
     def _all(self) -> list[Process]:
         try:
             listed = self._client.status()
-        except (SupervisorError, OSError) as error:
-            raise Unreachable(f"This machine's supervisor does not answer: {error}.") from error
-        return [
-            Process(str(one["name"]), str(one["state"]), one.get("pid"), int(one.get("restarts") or 0))
-            for one in listed
-        ]
+            return [Process(str(one["name"]), str(one["state"]), int(one["restarts"])) for one in listed]
+        except SupervisorGone as error:
+            raise Unreachable(str(error)) from error
+        except (Refused, KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"This machine's supervisor gives no list of its processes: {error}.") from error
 
-    def _tell(self, command: str, name: str) -> None:
+    def _tell(self, command: Callable[[str], None], name: str) -> None:
         try:
-            getattr(self._client, command)(name)
-        except (SupervisorError, OSError) as error:
-            raise Unreachable(f"This machine's supervisor did not {command} {name}: {error}.") from error
+            command(name)
+        except (SupervisorGone, Refused) as error:
+            raise Unreachable(str(error)) from error

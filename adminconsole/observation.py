@@ -18,11 +18,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from adminconsole.status import MalformedStatus, Status, parse
+from kvstore.admin import Admin
 from kvstore.errors import StoreError
+from penncloud_site.storage import store
 
 PATIENCE_S = 1.5
 """How long a page waits for the coordinator: under the two seconds between two refreshes."""
+ANSWER_S = 3.0
+"""How long one question may be under way before the next page asks anew."""
 FRESH_S = 0.5
+"""An answer this young is shared by all pages that ask."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ log = logging.getLogger(__name__)
 class Observation:
     """`status` is None if none was ever seen. `age_s` counts from when it was seen, or from the first question.
 
-    `problem` is empty when the status is fresh; else it says in a sentence why it is not.
+    The ages in the status are as of now. `problem` is empty when the status is fresh; else it says in a sentence why it is not.
     """
 
     status: Status | None
@@ -58,17 +63,20 @@ class Observer:
         """The status, at most `fresh_s` old if it can be had within `patience_s`; else the last known one."""
         with self._lock:
             if self._status is not None and not self._problem and self._clock() - self._seen_at <= fresh_s:
-                return Observation(self._status, self._clock() - self._seen_at)
+                return self._as_of_now("")
             answered = self._under_way
             if answered is None:
                 answered = self._under_way = threading.Event()
                 threading.Thread(target=self._ask, args=(answered,), name="console-status", daemon=True).start()
         in_time = answered.wait(patience_s)
         with self._lock:
-            age_s = self._clock() - self._seen_at
             if in_time and not self._problem:
-                return Observation(self._status, age_s)
-            return Observation(self._status, age_s, self._problem or f"No answer within {patience_s:.1f} s.")
+                return self._as_of_now("")
+            return self._as_of_now(self._problem or f"No answer within {patience_s:.1f} s.")
+
+    def _as_of_now(self, problem: str) -> Observation:
+        age_s = self._clock() - self._seen_at
+        return Observation(self._status.aged(age_s) if self._status is not None else None, age_s, problem)
 
     def _ask(self, answered: threading.Event) -> None:
         """Fetch once; whatever comes of it, those who wait are told and the next question may be asked."""
@@ -93,10 +101,7 @@ class Observer:
 
 
 def _fetch_status() -> Mapping[str, Any]:
-    from kvstore.admin import Admin
-    from penncloud_site.storage import store
-
-    return Admin(store()).status()
+    return Admin(store(), timeout=ANSWER_S).status()
 
 
 observer = Observer(_fetch_status)

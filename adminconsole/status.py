@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -123,9 +123,17 @@ class Status:
         """The tablet of that id, or None."""
         return next((tablet for tablet in self.tablets if tablet.id == tablet_id), None)
 
+    def aged(self, seconds: float) -> Status:
+        """This status as it reads `seconds` later: what was heard 0.2 s before it was taken is so much older now."""
+        return replace(self, nodes=tuple(_aged(node, seconds) for node in self.nodes))
+
     def live(self, node_ids: tuple[str, ...]) -> tuple[str, ...]:
         """Those of `node_ids` that are not down, in their order."""
         return tuple(name for name in node_ids if (node := self.node(name)) is not None and node.is_live)
+
+
+def _aged(node: Node, seconds: float) -> Node:
+    return node if node.last_heartbeat_s is None else replace(node, last_heartbeat_s=node.last_heartbeat_s + seconds)
 
 
 def parse(raw: Mapping[str, Any]) -> Status:

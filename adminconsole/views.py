@@ -252,4 +252,4 @@ def _offered(context: dict[str, Any]) -> list[Action]:
     by_coordinator = [Action.DISABLE, Action.ENABLE]
     if process is None:
         return by_coordinator
-    return [*by_coordinator, Action.START] if process.is_stopped else [*by_coordinator, Action.RESTART, Action.KILL]
+    return [*by_coordinator, Action.START] if process.is_down else [*by_coordinator, Action.RESTART, Action.KILL]

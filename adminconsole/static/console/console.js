@@ -74,7 +74,6 @@
     const words = selecting() ? "not refreshed while text is selected" : "reconnecting…";
     line.hidden = !stale;
     line.textContent = ended || `What you see is from ${Math.round(old / 1000)} s ago, ${words}`;
-    live().classList.toggle("is-stale", stale);
   }
   setInterval(() => { if (!document.hidden) showAge(); }, 1000);
 

@@ -77,6 +77,7 @@ def test_when_the_coordinator_goes_the_last_state_is_kept_with_its_age_and_the_r
     seen = observer.observe(LONG)
     assert seen.status is not None
     assert (seen.age_s, seen.problem) == (14, "Unavailable: connection refused")
+    assert seen.status.nodes[0].last_heartbeat_s == 14.1  # it was 0.1 s when the coordinator last answered
 
 
 def test_before_any_answer_there_is_no_status_only_a_reason(
