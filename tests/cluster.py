@@ -1,0 +1,232 @@
+"""Whole clusters of real processes for tests.
+
+:class:`StoreCluster` is a coordinator and storage nodes alone, started by the test itself: for tests that talk to the
+store. :class:`WebCluster` is what users run, `manage.py cluster`, with front ends and balancer, under its supervisor.
+Both live in a folder of their own, on ports of their own, and leave no process behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from kvstore.admin import Admin
+from kvstore.client import Client, connect
+from penncloud_site import tablets
+from penncloud_site.supervisor.control import SupervisorClient
+from penncloud_site.supervisor.pidfile import read_pid_file
+from tests.processes import accepts, end, free_port_block, is_alive, start, wait_for
+
+HEALTHY_TIMEOUT = 60.0
+
+
+def is_whole(status: dict[str, Any], replication: int) -> bool:
+    """Whether every tablet has a primary and as many in-sync replicas as it should, in a coordinator's status."""
+    found = status["tablets"]
+    return bool(found) and all(each["primary"] and len(each["in_sync"]) == replication for each in found)
+
+
+class Store:
+    """What both kinds of cluster offer: clients, control, and the coordinator's word on how things stand."""
+
+    coordinators: str
+    key_file: Path
+    replication: int
+
+    def client(self, timeout: float = 10.0) -> Client:
+        """A client of its own; the caller closes it."""
+        return connect(self.coordinators, str(self.key_file), timeout)
+
+    def admin(self, timeout: float = 10.0) -> Admin:
+        """Control of its own; the caller closes it."""
+        return Admin.connect(self.coordinators, str(self.key_file), timeout)
+
+    def status(self) -> dict[str, Any]:
+        """The coordinator's status, as `Admin.status` gives it."""
+        admin = self.admin()
+        try:
+            return admin.status()
+        finally:
+            admin.close()
+
+    def tablet_of(self, row: str) -> dict[str, Any]:
+        """The tablet that holds the row, as the status describes it."""
+        for tablet in self.status()["tablets"]:
+            if tablet["start"] <= row and (not tablet["end"] or row < tablet["end"]):
+                return tablet
+        raise AssertionError(f"no tablet holds {row!r}")
+
+    def wait_until_whole(self, timeout: float = HEALTHY_TIMEOUT) -> dict[str, Any]:
+        """The status, once every tablet has a primary and its full in-sync set."""
+        from kvstore.errors import StoreError
+
+        def whole() -> dict[str, Any] | None:
+            try:
+                status = self.status()
+            except StoreError:
+                return None
+            return status if is_whole(status, self.replication) else None
+
+        found = wait_for(whole, "every tablet having all its replicas in sync", timeout)
+        assert found is not None
+        return found
+
+
+class StoreCluster(Store):
+    """Coordinator and nodes, named as under the supervisor: coordinator, node1, node2, …"""
+
+    def __init__(self, folder: Path, nodes: int = 3) -> None:
+        self.folder = folder
+        self.port = free_port_block()
+        self.coordinators = f"127.0.0.1:{self.port}"
+        self.key_file = folder / "cluster.key"
+        self.replication = min(3, nodes)
+        self.names = ["coordinator", *(f"node{number}" for number in range(1, nodes + 1))]
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        (folder / "run").mkdir()
+        self.key_file.write_text(secrets.token_hex(32))
+        (folder / "creation.json").write_text(json.dumps(tablets.creation(self.replication)))
+
+    def start(self, *names: str) -> None:
+        """Start the named processes (all, if none is named) that are not running."""
+        for name in names or self.names:
+            if name not in self._processes or self._processes[name].poll() is not None:
+                self._processes[name] = start(*self._command(name), log=self.folder / f"{name}.log")
+
+    def _command(self, name: str) -> list[object]:
+        files = ["--data-dir", self.folder / name, "--key-file", self.key_file]
+        files += ["--pid-file", self.folder / "run" / f"{name}.pid"]
+        index = self.names.index(name)
+        if index == 0:
+            creation = ["--nodes-expected", len(self.names) - 1, "--create-with", self.folder / "creation.json"]
+            return ["-m", "kvstore", "coordinator", "--listen", self.coordinators, *files, *creation]
+        listen = f"127.0.0.1:{self.port + index}"
+        return ["-m", "kvstore", "node", "--id", name, "--listen", listen, *files, "--coordinators", self.coordinators]
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send the signal; after SIGKILL the process is gone when this returns."""
+        self._processes[name].send_signal(number)
+        if number == signal.SIGKILL:
+            self._processes[name].wait()
+
+    def stop(self) -> None:
+        """End all processes, nodes before the coordinator."""
+        for name in reversed(self.names):
+            if name in self._processes:
+                end(self._processes[name])
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+class WebCluster(Store):
+    """`manage.py cluster` as a user starts it. `output` is what its terminal would show."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.data_dir = folder / "data"
+        self.output_file = folder / "terminal"
+        self.port = free_port_block()
+        self.coordinator_port = free_port_block()
+        self.coordinators = f"127.0.0.1:{self.coordinator_port}"
+        self.key_file = self.data_dir / "cluster.key"
+        self.replication = 3
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.supervisor: subprocess.Popen[bytes] | None = None
+        self._environment = environment
+
+    def start(self, *options: object, wait: bool = True) -> None:
+        """Start it, and wait for the line that says where it runs."""
+        self.output_file.write_bytes(b"")
+        self.supervisor = start(
+            "manage.py", "cluster", "--data-dir", self.data_dir, "--port", self.port,
+            "--coordinator-port", self.coordinator_port, *options, log=self.output_file, env=self._environment,
+        )  # fmt: skip
+        if wait:
+            self.wait_until_running()
+
+    def wait_until_running(self, timeout: float = 90.0) -> None:
+        def running() -> bool:
+            assert self.supervisor is not None
+            assert self.supervisor.poll() is None, f"the cluster did not start: {self.output}"
+            return "PennCloud is running at" in self.output
+
+        wait_for(running, f"the cluster's start; it shows\n{self.output}\nand", timeout)
+
+    @property
+    def output(self) -> str:
+        return self.output_file.read_text(errors="replace")
+
+    @property
+    def operator_password(self) -> str:
+        """The password of the account `operator`, as shown at the first start."""
+        found = re.search(r"^Password: +(\S+)", self.output, re.MULTILINE)
+        assert found, self.output
+        return found[1]
+
+    @property
+    def control(self) -> SupervisorClient:
+        return SupervisorClient(self.data_dir)
+
+    def names(self) -> list[str]:
+        """All processes but the supervisor."""
+        return [process["name"] for process in self.control.status()]
+
+    def pid(self, name: str) -> int:
+        """From the pid file, waiting for it if the process is just starting."""
+        path = self.data_dir / "run" / f"{name}.pid"
+        found = wait_for(lambda: read_pid_file(path), f"the pid file of {name}")
+        assert found is not None
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """Every process of the cluster by its name, the supervisor too."""
+        return {name: self.pid(name) for name in (*self.names(), "supervisor")}
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send the signal to the process itself, past the supervisor; its process id."""
+        pid = self.pid(name)
+        os.kill(pid, number)
+        return pid
+
+    def wait_until_back(self, name: str, not_pid: int, timeout: float = 30.0) -> int:
+        """Wait until the supervisor has started the process anew and it is ready; the new process id."""
+
+        def back() -> int | None:
+            process = next(each for each in self.control.status() if each["name"] == name)
+            return process["pid"] if process["state"] == "ready" and process["pid"] != not_pid else None
+
+        found = wait_for(back, f"{name} coming back", timeout)
+        assert found is not None
+        return found
+
+    def log(self, name: str) -> str:
+        return (self.data_dir / "log" / f"{name}.log").read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 15.0) -> int:
+        """As Ctrl-C does; the exit status. Fails if a process is left."""
+        assert self.supervisor is not None
+        pids = self.pids() if self.supervisor.poll() is None and self._answers() else {}
+        status = end(self.supervisor, number, timeout)
+        left = {name: pid for name, pid in pids.items() if is_alive(pid)}
+        assert not left, f"these processes are left: {left}"
+        return status
+
+    def _answers(self) -> bool:
+        return (self.data_dir / "run" / "supervisor.sock").exists() and accepts(self.coordinator_port)
+
+    def destroy(self) -> None:
+        """End it whatever its state. The kernel takes the children along with the supervisor."""
+        if self.supervisor is not None and self.supervisor.poll() is None:
+            try:
+                end(self.supervisor, signal.SIGTERM, 15.0)
+            except subprocess.TimeoutExpired:
+                end(self.supervisor, signal.SIGKILL)
