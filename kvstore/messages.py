@@ -186,7 +186,8 @@ class JoinAccepted(PeerMessage):
     """The stream to the learner begins after (`start_epoch`, `start`); what is older it must read from a snapshot, of
     about `cells` cells.
 
-    `attempt` repeats the learner's. With `again` nothing was accepted: the stream was lost, and the learner starts over.
+    `attempt` repeats the learner's. With `again` nothing was accepted: the stream was lost, and the learner starts over;
+    with nothing at all if what it learnt `differs` though it has the same versions.
     """
 
     start_epoch: int = 0
@@ -194,6 +195,7 @@ class JoinAccepted(PeerMessage):
     attempt: int = 0
     again: bool = False
     cells: int = 0
+    differs: bool = False
 
 
 @dataclass(slots=True)

@@ -161,7 +161,7 @@ class CatchUp:
         if message.attempt != self._attempt:
             return
         if message.again:
-            if self.finished:
+            if message.differs and self.finished:
                 self._replica.distrust()  # all was there, and yet the primary does not agree
             self.start_over()
         elif self._stage == Stage.JOINING:

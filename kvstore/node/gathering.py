@@ -54,7 +54,7 @@ class Gathering:
             self._host.refuse(token, errors.NoSpace, f"the disk of {self._host.name} is full", configuration)
         else:
             self.waiting.append((token, mutation))
-            self._host.gathering.add(self._replica)
+            self._host.gathering[self._replica] = None
 
     def close_entries(self, configuration: Configuration, now: float) -> None:
         """Make entries of what waits, as far as entries may be on their way."""

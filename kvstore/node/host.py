@@ -31,10 +31,10 @@ class Host:
         """Everything in the log up to here is on disk."""
         self.full = False
         self.failed = False
-        self.unsynced: set[Replica] = set()
+        self.unsynced: dict[Replica, None] = {}
         """Replicas with something in the log that is not on disk yet, or that wait for it to be."""
-        self.gathering: set[Replica] = set()
-        """Replicas with writes that wait for an entry."""
+        self.gathering: dict[Replica, None] = {}
+        """Replicas with writes that wait for an entry. (Dicts, for their order: a simulated run must be repeatable.)"""
         self.wake_log = False
         """Something was appended since the effects were taken last."""
         self.beacon_due = False
@@ -54,7 +54,7 @@ class Host:
     def logged(self, replica: Replica) -> None:
         """`replica` appended to the log: it wants to hear when that is on disk."""
         self.wake_log = True
-        self.unsynced.add(replica)
+        self.unsynced[replica] = None
 
     def refuse(
         self, token: Token, error: type[errors.StoreError], message: str, configuration: Configuration | None = None

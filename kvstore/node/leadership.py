@@ -202,7 +202,7 @@ class Leadership:
         if not self.serving:
             self._begin_serving(now)
         elif self.gathering.waiting:
-            self._host.gathering.add(replica)
+            self._host.gathering[replica] = None
 
     def _begin_serving(self, now: float) -> None:
         replica = self._replica
@@ -213,7 +213,7 @@ class Leadership:
         if now < self._host.leases.free_at(replica.tablet, self._host.me, self.configuration.former):
             return
         self.serving = True
-        self._host.gathering.add(replica)
+        self._host.gathering[replica] = None
         self._host.beacon_due = True
         for follower in self.followers.values():
             # with the digest: who differs from what is about to be served is rebuilt (trap 22)
@@ -279,12 +279,14 @@ class Leadership:
         self._send_from(follower, start)
         self._host.beacon_due = True
 
-    def _start_over(self, follower: Follower, attempt: int) -> None:
-        """The stream to a learner is lost: entries that it lacks are committed and out of this replica's hands."""
+    def _start_over(self, follower: Follower, attempt: int, differs: bool = False) -> None:
+        """The stream to a learner is lost: entries that it lacks are committed and out of this replica's hands. Or what
+        it learnt `differs`."""
         assert not follower.required
         follower.attempt, follower.caught_up, follower.position = 0, False, None
         replica = self._replica
-        again = JoinAccepted(replica.tablet, self.configuration.epoch, self._host.me, 0, 0, attempt, again=True)
+        epoch, me = self.configuration.epoch, self._host.me
+        again = JoinAccepted(replica.tablet, epoch, me, attempt=attempt, again=True, differs=differs)
         self._host.send(follower.member.node, again)
 
     def caught_up(self, message: CaughtUp, now: float) -> None:
@@ -296,7 +298,7 @@ class Leadership:
             self._start_over(follower, message.attempt)  # an attempt that this primary no longer streams to
             return
         if message.applied == self._replica.disk.commit and message.digest != self._replica.disk.tablet.digest:
-            self._start_over(follower, follower.attempt)
+            self._start_over(follower, follower.attempt, differs=True)
             return
         follower.caught_up = True
         self._ask_to_add(follower, now)

@@ -290,7 +290,7 @@ class Node:
         host.synced = max(host.synced, lsn)
         for replica in list(host.unsynced):
             if replica.on_synced(now):
-                host.unsynced.discard(replica)
+                host.unsynced.pop(replica, None)
 
     def log_failed(self, reason: str) -> None:
         """The log could not be made durable. It is never tried again: the node stops serving (trap 23)."""
