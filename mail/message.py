@@ -8,6 +8,7 @@ raises.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
@@ -21,6 +22,9 @@ SHOWN_NAMES = 5
 
 KEPT_REFERENCES = 30
 """Message-IDs that a reply refers to at most: the first, which names the conversation, and the latest."""
+
+
+_IN_ANGLES = re.compile(r"\s+<[^<>]*>")
 
 
 class Kind(StrEnum):
@@ -141,13 +145,13 @@ class Summary:
 
 
 def summary_of(kind: Kind, header: Header, body: str, *, unread: bool = False) -> Summary:
-    """The list line of a message; a draft names what was typed, cut to a line."""
+    """The list line of a message; a draft names what was typed, without addresses behind names, cut short."""
     if kind is Kind.RECEIVED:
         names = [header.sender.shown]
     elif kind is Kind.SENT:
         names = [address.shown for address in header.recipients]
     else:
-        typed = ", ".join(text for text in header.typed if text)
+        typed = _IN_ANGLES.sub("", ", ".join(text for text in header.typed if text))
         names = [typed if len(typed) <= 100 else typed[:99] + "…"] if typed else []
     return Summary(
         kind=kind,

@@ -115,7 +115,7 @@ def test_a_crash_at_any_step_repeats_a_step_and_loses_and_doubles_none(
     at, finished = 0, False
     while not finished:
         draft = ada.write(f"{grace.name}, {linus.name}, {ada.name}", f"run {at}")
-        client = Faulty(**{moment: crash_from(at)})  # type: ignore[arg-type]
+        client = Faulty(**{moment: crash_from(at)})
         try:
             send(client, ada, draft)
             finished = True
@@ -146,7 +146,7 @@ def test_a_sweep_that_crashes_at_any_step_is_finished_by_the_next(
         draft = ada.write(f"{grace.name}, {linus.name}", f"run {at}")
         with pytest.raises(Crash):
             send(Faulty(before=crash_from(2)), ada, draft)
-        client: Any = Faulty(**{moment: crash_from(at)})  # type: ignore[arg-type]
+        client: Any = Faulty(**{moment: crash_from(at)})
         try:
             delivery.sweep(client, polite_for=-60_000)
             finished = True

@@ -31,15 +31,18 @@
     return section;
   }
 
-  async function openDock(href, { focus = true } = {}) {
+  function openDock(href, { focus = true } = {}) {
     const target = dock() ?? makeDock();
     reset();
     target.dataset.focus = focus ? "1" : "";
-    await htmx.ajax("GET", href, { target: "#compose-dock", swap: "innerHTML" });
-    if (form()) return;
-    target.remove(); // there is no such draft any more
-    forget();
+    // Asked by the dock itself: requests of one element wait for each other, and the page may be asking for its list.
+    htmx.ajax("GET", href, { source: target, target, swap: "innerHTML" });
   }
+
+  body.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.target?.id !== "compose-dock" || event.detail.xhr.status !== 404 || form()) return;
+    removeDock(); // there is no such draft any more
+  });
 
   function reset() {
     clearTimeout(timer);
@@ -64,10 +67,13 @@
   }
 
   function focusField() {
-    const field = form().querySelector("[autofocus]") ?? form().elements.body;
+    const field = form().querySelector("[data-focus]") ?? form().elements.body;
     field.focus();
     if (field.name === "body") field.setSelectionRange(0, 0); // an answer is written above what it quotes
   }
+
+  const refreshContent = () =>
+    htmx.ajax("GET", location.pathname + location.search, { source: "#content", target: "#content", swap: "innerHTML" });
 
   // --- Saving ---------------------------------------------------------------------------------------------------
 
@@ -104,7 +110,9 @@
   body.addEventListener("htmx:configRequest", (event) => {
     if (event.detail.elt !== form()) return;
     const data = event.detail.parameters;
-    if (!data.action) data.action = "save";
+    // By the event itself: htmx's own guess is the button clicked last, which may have been Send a while ago.
+    const cause = event.detail.triggeringEvent;
+    data.action = cause?.type === "submit" ? (cause.submitter?.value ?? "send") : "save";
     // Numbered here, when the request goes out, so that a save is never taken for an earlier one.
     const count = form().elements.n;
     data.n = count.value;
@@ -144,7 +152,7 @@
     } else {
       dirty = true;
       if (code !== 422) {
-        say("Not saved: no answer. Your text is kept here; trying again…", "text-danger");
+        say("Not saved: no answer. Your text is kept here; trying again…", "mail-wrong");
         clearTimeout(timer);
         timer = setTimeout(saveNow, 2 * PAUSE);
       }
@@ -158,9 +166,7 @@
 
   body.addEventListener("mail:closed", () => {
     removeDock();
-    if (document.querySelector("[data-mail-list], [data-mail-message]")) {
-      htmx.ajax("GET", location.pathname + location.search, { target: "#content", swap: "innerHTML" });
-    }
+    if (document.querySelector("[data-mail-list], [data-mail-message]")) refreshContent();
   });
 
   body.addEventListener("htmx:afterSettle", (event) => {
@@ -201,9 +207,7 @@
     saveThen(() => {
       if (saved) htmx.trigger(body, "toast", { message: "Draft saved.", undo: null, level: "success" });
       removeDock();
-      if (document.querySelector('[data-mail-list] input[name="folder"][value="drafts"]')) {
-        htmx.ajax("GET", location.pathname + location.search, { target: "#content", swap: "innerHTML" });
-      }
+      if (document.querySelector('[data-mail-list] input[name="folder"][value="drafts"]')) refreshContent();
     });
   }
 
@@ -218,6 +222,10 @@
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       form().requestSubmit(form().querySelector("[data-send]"));
+    } else if (event.key === "Enter" && event.target.matches("input")) {
+      event.preventDefault(); // it would send; here it goes on to the next field, as on an envelope
+      const fields = [...form().elements].filter((field) => field.matches(".form-control") && field.checkVisibility());
+      fields[fields.indexOf(event.target) + 1]?.focus();
     } else if (event.key === "Escape" && dock()) {
       event.preventDefault();
       close();
@@ -232,7 +240,9 @@
     data.set("action", "save");
     if (data.toString().length > KEEPALIVE) return;
     dirty = false;
-    fetch(form().action, { method: "POST", body: data, keepalive: true, headers: { "HX-Request": "true", "HX-Target": "compose-status" } });
+    // (`form().action` would be the buttons of that name.)
+    const headers = { "HX-Request": "true", "HX-Target": "compose-status" };
+    fetch(form().getAttribute("action"), { method: "POST", body: data, keepalive: true, headers });
     if (dock()) sessionStorage.setItem(OPEN, form().elements.uid.value);
     form().elements.n.value = Number(form().elements.n.value) + 1;
   }
@@ -245,6 +255,17 @@
     if (dirty && form()?.elements.body.value.length > KEEPALIVE / 3) event.preventDefault();
   });
 
+  /** Bring back the dock that was open before a reload. The last save may still be on its way: then ask once more. */
+  async function reopen(uid, again = true) {
+    const href = `/mail/compose?draft=${uid}`;
+    const answer = await fetch(href, { headers: { "HX-Request": "true", "HX-Target": "compose-dock" } });
+    if (form()) return; // another was opened meanwhile
+    if (answer.ok) openDock(href, { focus: false });
+    else if (answer.status !== 404) return; // failing over: the next page tries again
+    else if (again) setTimeout(() => reopen(uid, false), 1000);
+    else forget();
+  }
+
   const open = sessionStorage.getItem(OPEN);
-  if (open && /^[0-9a-f]{24}$/.test(open) && !form()) openDock(`/mail/compose?draft=${open}`, { focus: false });
+  if (open && /^[0-9a-f]{24}$/.test(open) && !form()) reopen(open);
 })();

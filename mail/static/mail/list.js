@@ -21,6 +21,7 @@
     form.classList.toggle("has-selection", chosen.length > 0);
     form.querySelector("[data-selected]").textContent = `${chosen.length} selected`;
     const checkAll = form.querySelector("[data-check-all]");
+    if (!checkAll) return; // an empty folder
     checkAll.checked = all.length > 0 && chosen.length === all.length;
     checkAll.indeterminate = chosen.length > 0 && !checkAll.checked;
   }
@@ -93,6 +94,16 @@
     }
     return true;
   }
+
+  // The button is the one that submitted: a click, a key, or whatever asked for it. (Not the one clicked last.)
+  document.body.addEventListener("htmx:configRequest", (event) => {
+    const { elt, parameters, triggeringEvent } = event.detail;
+    if (!elt.matches("[data-mail-list], form.mail-bar")) return;
+    delete parameters.action;
+    delete parameters.one;
+    const button = triggeringEvent?.submitter;
+    if (button?.name) parameters[button.name] = button.value;
+  });
 
   const press = (selector) => {
     const element = document.querySelector(selector);
