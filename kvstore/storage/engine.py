@@ -47,8 +47,8 @@ class EngineOptions:
     reserve: int = 256 * settings.MIB
     """Writes are refused when less than this is free on disk."""
     checkpoint_log: int = 64 * settings.MIB
-    """A tablet is checkpointed when it logged this many bytes (without bulk values), or as many as its last checkpoint has."""
-    replay_most: int = 512 * settings.MIB
+    """A tablet is checkpointed when it logged this many bytes (without bulk values), and as many as its last checkpoint has."""
+    replay_most: int = 1024 * settings.MIB
     """The tablet that needs the oldest log is checkpointed when the log to replay exceeds this."""
     spares: int = 2
     """Segments made ready in advance."""
@@ -56,6 +56,19 @@ class EngineOptions:
     """Compaction begins when bytes that nothing needs exceed this share of the live ones."""
     results_per_client: int = settings.RESULTS_PER_CLIENT
     clients_remembered: int = settings.CLIENTS_REMEMBERED
+
+
+@dataclass(slots=True)
+class UpkeepFigures:
+    """Counters of background work since the engine was opened."""
+
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    checkpoints_failed: int = 0
+    segments_freed: int = 0
+    compacted_bytes: int = 0
+    longest_slice: float = 0.0
+    """Seconds of event loop that the longest slice took; the server may reset it."""
 
 
 class Engine:
@@ -78,6 +91,7 @@ class Engine:
         """Checkpoint files of dropped tablets: removed when the log is durable up to the lsn. (lsn, segment, path)"""
         self._lock = lock
         self._full = False
+        self.figures = UpkeepFigures()
 
     @classmethod
     def open(cls, data_dir: str, files: FileDoor | None = None, options: EngineOptions | None = None) -> Engine:
@@ -213,8 +227,12 @@ class Engine:
 
     def begin_learning(self, tablet_id: int) -> int:
         """The replica is not intact from here on: its tail is cut, entries appended from now on are held back."""
-        self.tablets[tablet_id].begin_learning()
-        return self._log(Kind.LEARN, tablet_id)
+        replica = self.tablets[tablet_id]
+        empty = replica.learning is Learning.DAMAGED
+        if empty:
+            replica.dirty_from = None  # nothing logged before is needed
+        replica.begin_learning(empty)
+        return self._log(Kind.LEARN, tablet_id, parts=[bytes([empty])])
 
     def install(self, tablet_id: int, cells: Sequence[tuple[str, str, Version, Buffer | None]]) -> int:
         """Make cells exactly what the primary has: (row, column, version, value; None when it is gone)."""
@@ -298,6 +316,13 @@ class Engine:
                 self.mark_damaged(tablet_id, f"{name} at byte {ref.offset}: {what}")
         return CorruptValue(name, ref.offset, what)
 
+    def damage_in_segment(self, generation: int, damage: Damage) -> None:
+        """Bytes of a segment turned out to be damaged: every replica that may have a value there is."""
+        self.damage.append(Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what))
+        for tablet_id, replica in list(self.tablets.items()):
+            if damage.tablet in (None, tablet_id) and generation in replica.tablet.bulk_bytes:
+                self.mark_damaged(tablet_id, f"log/{damage}")
+
     def mark_damaged(self, tablet_id: int, why: str) -> None:
         """The replica is not to be trusted (a digest differs, a value is damaged): durable at the next sync."""
         replica = self.tablets[tablet_id]
@@ -310,6 +335,7 @@ class Engine:
 
     def log_damage(self, replica: DiskReplica) -> int:
         """Log that a replica is damaged, so that it stays so when what showed it is gone."""
+        replica.dirty_from = None  # of what was logged before, nothing is worth keeping
         return self._log(Kind.DAMAGED, replica.id, parts=[replica.damage.encode()])
 
     def _read_back(self, position: Position, length: int) -> bytes:
@@ -324,6 +350,11 @@ class Engine:
         if self._full:
             free = self.files.free_space(self.folder)
             raise NoSpace(f"{free} bytes are free on the disk of {self.folder}; writes need {self.options.reserve}")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether writes are refused for want of room, as far as was last seen."""
+        return self._full
 
     def no_room(self) -> None:
         """The log found no room: `check_space` refuses until there is."""
@@ -364,6 +395,11 @@ class Engine:
             "live_ratio": live / on_disk if on_disk else 1.0,
             "syncs": wal.syncs,
             "records": wal.records,
+            "checkpoints": self.figures.checkpoints,
+            "checkpoints_failed": self.figures.checkpoints_failed,
+            "segments_freed": self.figures.segments_freed,
+            "compacted_bytes": self.figures.compacted_bytes,
+            "longest_slice_ms": self.figures.longest_slice * 1000,
             "damaged": sum(not r.intact for r in self.tablets.values()),
         }
 

@@ -8,8 +8,8 @@ Every record names a tablet and an epoch; `first` and the payload depend on the 
     COMMIT    first: the commit point
     EPOCH     epoch: the highest that the replica has seen
     CUT       first: logged entries above this sequence never were
-    LEARN     the replica is not intact from here on; its tail is cut, entries that follow are held back. One that was damaged
-              begins with no cells
+    LEARN     the replica is not intact from here on; its tail is cut, entries that follow are held back. Payload: one byte, 1
+              if it begins with no cells (it had been damaged), else 0
     INSTALL   cells as the primary has them: cell list (below)
     FINISH    first: the commit point c that the results belong to. epoch: that of the entry that ends there. Payload: u64 where
               the held-back entries begin (the sequence before the first), then the results (`kvstore.storage.results`).

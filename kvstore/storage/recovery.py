@@ -109,7 +109,7 @@ def _replay(engine: Engine, position: Position, record: Record) -> None:
             path = engine.checkpoint_path(record.tablet, replica.checkpoint.number)
             engine.doomed.append((0, position.segment, path))
     elif kind is Kind.LEARN:
-        replica.begin_learning()
+        replica.begin_learning(empty=record.payload == b"\1")
     elif kind is Kind.DAMAGED:
         replica.mark_damaged(record.payload.decode())
     elif replica.learning is not Learning.DAMAGED:

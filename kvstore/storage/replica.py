@@ -145,9 +145,9 @@ class DiskReplica:
             assert self.logged[-1].entry.first > after, "a cut falls between two entries"
             self.logged.pop()
 
-    def begin_learning(self) -> None:
+    def begin_learning(self, empty: bool) -> None:
         """Not intact from here on. A damaged replica starts empty: its cells may be wrong where their versions are right."""
-        if self.learning is Learning.DAMAGED:
+        if empty:
             self.tablet.delete_range(b"", None)
         self.learning = Learning.HOLDING
         self.damage = ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from kvstore import settings
@@ -189,7 +189,7 @@ class SegmentFolder:
         else:
             self.files.unlink(path)
 
-    def prepare_spare(self, slice_bytes: int = settings.MIB) -> Iterator[Callable[[], None]]:
+    def prepare_spare(self, slice_bytes: int = settings.MIB) -> Generator[Callable[[], None] | None, None, None]:
         """Make one spare segment, filled with zeros, in slices; each yields a blocking call to be made before going on."""
         path = f"{self.folder}/new-spare"
         if self.files.exists(path):

@@ -254,6 +254,11 @@ class Tablet:
             self._join(number)
         return before - self.cells
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether deleted blocks wait to be freed by `release_dropped`."""
+        return bool(self._dropped)
+
     def release_dropped(self, blocks: int = 4) -> bool:
         """Free the memory of a few deleted blocks; whether there are more. Freeing a big row at once would take long."""
         del self._dropped[-blocks:]

@@ -1,0 +1,236 @@
+"""Background work on an engine: checkpoints, dropping of log, spare segments. Compaction is in `kvstore.storage.compaction`.
+
+Each job is a generator: a step is a few milliseconds at most, and yields a blocking call (a sync) to be made before the next
+step, or None. What that call raises is thrown into the generator. `next_job` names what is most worth doing. Nothing here knows
+greenlets: `kvstore.storage.maintenance` runs the jobs in a server, `run_to_end` at once in tests and tools.
+
+The order that keeps log and checkpoints safe:
+1. a checkpoint is written beside the old one, synced, read back, renamed, and the folder synced;
+2. the old one is removed;
+3. the manifest says, durably, where replay now begins;
+4. segments before that place in which no value lives, neither in memory nor in a checkpoint, are given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from kvstore.storage.checkpoint import CheckpointWriter, Head, Pause
+from kvstore.storage.compaction import compact, compaction_due
+from kvstore.storage.engine import Engine
+from kvstore.storage.failures import CorruptValue, DiskFailed
+from kvstore.storage.manifest import Manifest, write_manifest
+from kvstore.storage.replica import DiskReplica
+from kvstore.storage.segment import Position
+from kvstore.storage.segments import NO_ROOM
+
+Job = Generator[Pause, None, None]
+
+
+def next_job(engine: Engine) -> tuple[str, Job] | None:
+    """What is most worth doing now, and its name; None when there is nothing."""
+    if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
+        return "remove", _remove_doomed(engine)
+    for replica in engine.tablets.values():
+        if replica.tablet.has_dropped:
+            return "free", _free(replica)
+    if _releasable(engine):
+        return "release", _release(engine)
+    if _spare_due(engine):
+        return "spare", engine.wal.folder.prepare_spare()
+    due = _checkpoint_due(engine)
+    if due is not None:
+        return "checkpoint", checkpoint(engine, due)
+    victim = compaction_due(engine)
+    if victim is not None:
+        return "compaction", compact(engine, victim)
+    return None
+
+
+def run_to_end(engine: Engine, job: Job) -> None:
+    """Carry out a job at once, syncing the log when it waits for that."""
+    error: OSError | None = None
+    while True:
+        try:
+            blocking = next(job) if error is None else job.throw(error)
+        except StopIteration:
+            return
+        error = None
+        try:
+            if blocking is not None:
+                blocking()
+        except OSError as raised:
+            error = raised
+        if engine.wal.waiting:
+            engine.sync()
+
+
+def maintain(engine: Engine) -> None:
+    """Carry out everything that is worth doing now."""
+    while (found := next_job(engine)) is not None:
+        run_to_end(engine, found[1])
+
+
+# ---------------------------------------------------------------------- checkpoints
+
+
+def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
+    """Write a checkpoint of an intact replica as it is now. Given up when the replica ends, learns or is damaged meanwhile."""
+    assert replica.intact
+    number = engine.next_checkpoint
+    engine.next_checkpoint += 1
+    path = engine.checkpoint_path(replica.id, number)
+    snapshot, results = replica.tablet.snapshot(), replica.results.snapshot()
+    head = _head(engine, replica, number)
+    segments = frozenset(snapshot.bulk_bytes)
+    logged = replica.bytes_since_checkpoint
+    replica.snapshot_taken()
+    needs_log = engine.wal.appended
+    writer = CheckpointWriter(engine.files, f"{path}.tmp")
+    try:
+        for pause in writer.steps(head, snapshot, results):
+            yield pause
+            if engine.tablets.get(replica.id) is not replica or not replica.intact:
+                engine.files.unlink(f"{path}.tmp")
+                return
+        # The snapshot may hold what is logged and not yet synced (values moved by compaction, a learner's entries): a
+        # checkpoint that points to log which a crash took away would be worse than none.
+        while engine.wal.synced < needs_log:
+            yield None
+        engine.files.rename(f"{path}.tmp", path)
+        yield lambda: engine.files.fsync_dir(f"{engine.folder}/checkpoints")
+    except (OSError, CorruptValue) as error:
+        _checkpoint_failed(engine, path, error)
+        return
+    finally:
+        snapshot.release()
+        results.release()
+    if engine.tablets.get(replica.id) is not replica:
+        engine.files.unlink(path)  # dropped while the folder was being synced
+        return
+    if replica.checkpoint is not None:
+        engine.files.unlink(engine.checkpoint_path(replica.id, replica.checkpoint.number))
+    replica.checkpoint_done(head, writer.bytes, segments, logged)
+    engine.figures.checkpoints += 1
+    engine.figures.checkpoint_bytes += writer.bytes
+
+
+def _head(engine: Engine, replica: DiskReplica, number: int) -> Head:
+    # Replay begins at the first entry that is not applied. With none, at what is synced: what is logged behind that comes after
+    # everything that the snapshot holds, or is in it already and then skipped by its sequence.
+    synced = Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF)
+    place = min(replica.logged[0].position, synced) if replica.logged else synced
+    return Head(
+        engine.store_id,
+        replica.id,
+        number,
+        replica.start,
+        replica.end,
+        replica.range_version,
+        replica.epoch,
+        replica.commit_epoch,
+        replica.commit,
+        *place,
+        replica.tablet.cells,
+        replica.tablet.digest,
+    )
+
+
+def _checkpoint_failed(engine: Engine, path: str, error: OSError | CorruptValue) -> None:
+    """No room is no harm: the log stays, and a later attempt may find room. After anything else the disk is not trusted."""
+    engine.figures.checkpoints_failed += 1
+    for name in (f"{path}.tmp", path):
+        if engine.files.exists(name):
+            engine.files.unlink(name)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        engine.no_room()
+        return
+    raise DiskFailed(f"writing a checkpoint failed: {error}") from error
+
+
+def _checkpoint_due(engine: Engine) -> DiskReplica | None:
+    options = engine.options
+    if engine.is_full:
+        return None
+    intact = [r for r in engine.tablets.values() if r.intact and r.dirty_from is not None]
+    for replica in intact:
+        if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
+            return replica
+    if intact and _log_since(engine, oldest := min(intact, key=_dirty_from)) > options.replay_most:
+        return oldest
+    for replica in intact:
+        # segments in which no value lives any more, but which the last checkpoint still points into
+        held = [g for g in replica.checkpoint_segments if g not in replica.tablet.bulk_bytes]
+        if len(held) * options.wal.segment_size >= max(4 * options.wal.segment_size, 2 * replica.checkpoint_bytes):
+            return replica
+    return None
+
+
+def _dirty_from(replica: DiskReplica) -> Position:
+    assert replica.dirty_from is not None
+    return replica.dirty_from
+
+
+def _log_since(engine: Engine, replica: DiskReplica) -> int:
+    """Bytes of log from what `replica` needs first, about."""
+    begin, end = _dirty_from(replica), engine.wal.position
+    return (end.segment - begin.segment) * engine.options.wal.segment_size + end.offset - begin.offset
+
+
+# ---------------------------------------------------------------------- dropping log
+
+
+def needed_log_start(engine: Engine) -> Position:
+    """Where replay must begin: the first record that some replica's checkpoint does not cover."""
+    synced = Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF)
+    needed = [r.dirty_from for r in engine.tablets.values() if r.dirty_from is not None]
+    # the record that dropped a tablet stays until the tablet's checkpoint is gone, or the tablet would come back
+    needed += [Position(segment, 0) for _, segment, _ in engine.doomed]
+    return min([synced, *needed])
+
+
+def _free_segments(engine: Engine, start: Position) -> list[int]:
+    live: set[int] = set()
+    for replica in engine.tablets.values():
+        live.update(replica.tablet.bulk_bytes)
+        live.update(replica.checkpoint_segments)
+    last = engine.wal.folder.last
+    return [g for g in engine.wal.folder.segments if g < start.segment and g < last and g not in live]
+
+
+def _releasable(engine: Engine) -> bool:
+    return bool(_free_segments(engine, needed_log_start(engine)))
+
+
+def _release(engine: Engine) -> Job:
+    start = needed_log_start(engine)
+    if start > engine.log_start:
+        manifest = Manifest(engine.store_id, start)
+        yield lambda: write_manifest(engine.files, engine.folder, manifest)
+        engine.log_start = start
+    for generation in _free_segments(engine, start):
+        engine.wal.retire(generation)
+        engine.figures.segments_freed += 1
+        yield None
+
+
+def _remove_doomed(engine: Engine) -> Job:
+    """Remove the checkpoints of tablets that were dropped, now that the dropping is durable."""
+    gone = [d for d in engine.doomed if d[0] <= engine.wal.synced]
+    for _, _, path in gone:
+        if engine.files.exists(path):
+            engine.files.unlink(path)
+        yield None
+    yield lambda: engine.files.fsync_dir(f"{engine.folder}/checkpoints")
+    engine.doomed = [d for d in engine.doomed if d not in gone]
+
+
+def _free(replica: DiskReplica) -> Job:
+    while replica.tablet.release_dropped():
+        yield None
+
+
+def _spare_due(engine: Engine) -> bool:
+    folder, size = engine.wal.folder, engine.options.wal.segment_size
+    begun = len(folder.segments) > 1 or engine.wal.position.offset > size // 4
+    return begun and folder.spares < engine.options.spares and engine.look_at_space() > engine.options.reserve + size
