@@ -108,6 +108,9 @@ class Leadership:
         for follower in self.followers.values():
             if follower.member.node == node:
                 follower.position = None
+                if not follower.required:
+                    # the acceptance of its `Join` may be what was lost: then the same attempt asks again, for ever
+                    follower.streamed = min(follower.streamed, follower.attempt - 1)
                 self._question(follower, now)
 
     def _question(self, follower: Follower, now: float) -> None:
