@@ -145,9 +145,12 @@ class DiskReplica:
             assert self.logged[-1].entry.first > after, "a cut falls between two entries"
             self.logged.pop()
 
-    def begin_learning(self, empty: bool) -> None:
-        """Not intact from here on. A damaged replica starts empty: its cells may be wrong where their versions are right."""
-        if empty:
+    def begin_learning(self, empty: bool | None = None) -> None:
+        """Not intact from here on. A damaged replica starts empty: its cells may be wrong where their versions are right.
+
+        Replay says by `empty` what was decided then.
+        """
+        if empty or (empty is None and self.learning is Learning.DAMAGED):
             self.tablet.delete_range(b"", None)
         self.learning = Learning.HOLDING
         self.damage = ""

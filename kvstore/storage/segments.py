@@ -61,6 +61,7 @@ class SegmentFolder:
         self.reused = 0
         self._spares: list[str] = []
         self._spare_number = 0
+        self._names_unsynced = False
         self._fds: dict[int, int] = {}
         self._active: tuple[int, int] | None = None  # (generation, descriptor) that is written to
         for name in sorted(files.listdir(folder)):
@@ -127,7 +128,9 @@ class SegmentFolder:
 
     # ------------------------------------------------------------------ writing
 
-    def begin(self, generation: int, capacity: int, fdatasync: Callable[[int], None]) -> int:
+    def begin(
+        self, generation: int, capacity: int, fdatasync: Callable[[int], None], sync_names: Callable[[], None]
+    ) -> int:
         """The descriptor of the segment to write to, making it first if it is new.
 
         Its header is on disk before it has its name, and its name before any record is written: a segment that is found has
@@ -135,11 +138,16 @@ class SegmentFolder:
         """
         if self._active is not None and self._active[0] == generation:
             return self._active[1]
+        if self._names_unsynced:
+            # a spare may still be a segment as far as the disk knows: it would come back with the header of another
+            sync_names()
+            self._names_unsynced = False
         fd, path, spare = self._spare_or_new(generation, capacity)
         try:
             self.files.pwritev(fd, [encode_segment_header(self.log_id, generation, capacity)], 0)
             fdatasync(fd)
             self.files.rename(path, f"{self.folder}/{segment_name(generation)}")
+            sync_names()
         except OSError:
             self.files.close(fd)
             if spare:
@@ -186,6 +194,7 @@ class SegmentFolder:
             spare = self._new_spare_path()
             self.files.rename(path, spare)
             self._spares.append(spare)
+            self._names_unsynced = True
         else:
             self.files.unlink(path)
 

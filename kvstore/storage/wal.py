@@ -280,10 +280,7 @@ class Wal:
         try:
             for run in batch.runs:
                 generation = run.position.segment
-                new = generation not in self.folder.segments
-                fd = self.folder.begin(generation, run.capacity, self._fdatasync)
-                if new:
-                    self._fsync_folder()
+                fd = self.folder.begin(generation, run.capacity, self._fdatasync, self._fsync_folder)
                 self._files.pwritev(fd, run.buffers, run.position.offset)
                 # each segment is synced before the next is begun: a reader takes what is not whole before that for damage
                 self._fdatasync(fd)
