@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_http_methods, require_POST
 
-from drive import schema, workers
+from drive import workers
 from drive.access import Drive, own_drive
-from drive.answers import back_to, dialog, done, folder_url, refused
-from drive.errors import DriveError, NameTaken, NotFound
+from drive.answers import back_to, dialog, done, folder_url
+from drive.errors import NameTaken, NotFound
 from drive.forms import NameForm, items_of
 from drive.node import Node
 
@@ -90,7 +90,8 @@ def move(request: HttpRequest, drive: Drive) -> HttpResponse:
     uids = items_of(request)
     if "to" in request.POST:
         return _moved(request, drive, uids)
-    path = drive.tree.folder_path(request.GET.get("at") or drive.tree.node(uids[0]).parent)
+    source = drive.tree.node(uids[0]).parent
+    path = drive.tree.folder_path(request.GET.get("at") or source)
     folders = sorted(
         (line for line in drive.tree.lines(path[-1].uid) if line.is_folder), key=lambda f: f.name.casefold()
     )
@@ -102,7 +103,7 @@ def move(request: HttpRequest, drive: Drive) -> HttpResponse:
         "moved": set(uids),
         "query": urlencode([("item", uid) for uid in uids] + [("back", back_to(request))]),
         "name": drive.tree.node(uids[0]).name if len(uids) == 1 else "",
-        "blocked": any(node.uid in uids for node in path),
+        "blocked": path[-1].uid == source or any(node.uid in uids for node in path),
     }
     return dialog(request, "drive/move_form.html", context)
 

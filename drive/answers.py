@@ -21,14 +21,14 @@ from penncloud_site.pages import flash, render_page, toast
 from penncloud_site.templatetags.human import human_size
 
 
-def context_for(request: HttpRequest, folder: str = schema.ROOT, **more: Any) -> dict[str, Any]:
-    """What every page of the drive needs. `folder`: where an upload goes."""
-    return {"product": "drive", "upload_to": folder, "max_file_size": settings.PENNCLOUD["MAX_FILE_SIZE"]} | more
+def context_for(request: HttpRequest, upload_to: str = schema.ROOT, **more: Any) -> dict[str, Any]:
+    """What every page of the drive needs. `upload_to`: the uid of the folder where an upload goes."""
+    return {"product": "drive", "upload_to": upload_to, "max_file_size": settings.PENNCLOUD["MAX_FILE_SIZE"]} | more
 
 
 def in_dialog(request: HttpRequest) -> bool:
     htmx = getattr(request, "htmx", None)
-    return bool(htmx) and htmx.target == "drive-dialog"
+    return htmx is not None and htmx.target == "drive-dialog"
 
 
 def dialog(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:

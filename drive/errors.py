@@ -76,7 +76,7 @@ class BrokenOff(DriveError):
 
 
 class UploadLost(DriveError):
-    """The upload stood still for so long that it was given up and collected. Nothing of it is kept."""
+    """The upload was given up: it stood still for too long, or was sent again. Nothing of this try is kept."""
 
     def __init__(self) -> None:
-        super().__init__("The upload stood still for too long and was given up. Please upload the file again.")
+        super().__init__("The upload stood still for too long and was given up. Please try again.")

@@ -1,8 +1,8 @@
 """Files sent by a plain form: Django's multipart parser feeds each straight into an upload, nothing is kept in between.
 
-The parser runs inside the CSRF check, which needs the form's token. So chunks may be written for a request that is then refused;
-they are never visible, since only the view commits, and `Uploads.close` removes what was not committed. (A form on another
-site does not come so far: its `Origin` is checked first, and the session's cookie is not sent with it.)
+The parser runs inside the CSRF check, which needs the form's token. So chunks may be written for a request that is then
+refused; they are never visible, since only the view commits, and `DriveUploads.close` removes what was not committed. (A form
+on another site does not come so far: its `Origin` is checked first, and the session's cookie is not sent with it.)
 """
 
 from __future__ import annotations

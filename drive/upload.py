@@ -126,11 +126,16 @@ class Upload:
         threading.Thread(target=self._renew, name=f"drive-lease-{self.uid}", daemon=True).start()
         try:
             self.store.put(schema.open_row(self.user, self.uid), schema.OPEN, schema.IS_OPEN)
-            if self.store.get(schema.work_row(self.user), self.uid) is None:
+            if not self._is_mine():
                 raise UploadLost
         except BaseException:
             self.close()
             raise
+
+    def _is_mine(self) -> bool:
+        """Whether the intent is still the one that was recorded: nobody has given this upload up, and it is not committed."""
+        cell = self.store.get(schema.work_row(self.user), self.uid)
+        return cell is not None and cell.value == self._intent
 
     # --- Bytes ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +199,7 @@ class Upload:
         created = now()
 
         def build() -> tuple[Batch | None, Node]:
-            if self.store.get(schema.work_row(self.user), self.uid) is None:
+            if not self._is_mine():
                 return None, self._committed()
             folder = self.tree.receiving_folder(self.folder)
             node = Node(
@@ -270,7 +275,7 @@ class Upload:
 
 
 def give_up_earlier(store: Client, user: str, uid: str) -> Node | None:
-    """Settle an earlier try whose answer the sender did not get: its file if it became visible, else None, and then it never will.
+    """Settle an earlier try that the sender got no answer to: its file if that became visible; else None, and it never will.
 
     So a sender that tries again never ends up with the file twice. `UploadLost` if `uid` has not the form of a uid.
     """

@@ -22,11 +22,15 @@ _TYPES = (
     ("application/zip", "file-zip", "orange", "Archive"),
 )
 _EXTENSIONS = {
-    **dict.fromkeys((".zip", ".gz", ".xz", ".bz2", ".zst", ".tar", ".tgz", ".7z", ".rar"), ("file-zip", "orange", "Archive")),
+    **dict.fromkeys(
+        (".zip", ".gz", ".xz", ".bz2", ".zst", ".tar", ".tgz", ".7z", ".rar"), ("file-zip", "orange", "Archive")
+    ),
     **dict.fromkeys((".xls", ".xlsx", ".ods"), ("file-spreadsheet", "green", "Spreadsheet")),
     **dict.fromkeys((".ppt", ".pptx", ".odp"), ("presentation", "orange", "Presentation")),
     **dict.fromkeys((".doc", ".docx", ".odt", ".rtf"), ("file-text", "blue", "Document")),
-    **dict.fromkeys((".py", ".js", ".ts", ".c", ".h", ".rs", ".go", ".java", ".sh", ".css"), ("code", "blue", "Source code")),
+    **dict.fromkeys(
+        (".py", ".js", ".ts", ".c", ".h", ".rs", ".go", ".java", ".sh", ".css"), ("code", "blue", "Source code")
+    ),
 }
 
 
@@ -49,9 +53,9 @@ def kind_icon(item: Line | Node) -> str:
 
 
 @register.filter
-def kind_color(item: Line | Node) -> str:
-    """The last part of its icon's class in drive.css."""
-    return _kind(item)[1]
+def kind_classes(item: Line | Node) -> str:
+    """The classes of its icon in drive.css."""
+    return f"drive-kind drive-kind-{_kind(item)[1]}"
 
 
 @register.filter

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from kvstore.client import Batch
 from drive import names, schema
 from drive.errors import Contended, DriveError, IntoItself, InvalidName, NameTaken, NotAFolder, NotFound, TooDeep
 from drive.node import Node
 from drive.tree import MAX_DEPTH, Tree
 from drive.upload import Upload
+from kvstore.client import Batch
 from penncloud_site.storage import store
 
 
@@ -104,7 +105,9 @@ def test_two_renames_at_once_leave_one_name(tree: Tree) -> None:
     at_once(lambda: tree.rename(folder.uid, "left"), lambda: tree.rename(folder.uid, "right"))
     (name,) = listed(tree)
     assert name == tree.find(folder.uid).name
-    tree.create_folder(schema.ROOT, "right" if name == "left" else "left")  # no cell of the loser is left in the name index
+    tree.create_folder(
+        schema.ROOT, "right" if name == "left" else "left"
+    )  # no cell of the loser is left in the name index
 
 
 def test_moving_takes_everything_along(tree: Tree) -> None:
@@ -144,7 +147,7 @@ def test_two_folders_moved_into_each_other_at_once_stay_reachable(tree: Tree) ->
     for attempt in range(8):
         a = tree.create_folder(schema.ROOT, f"a{attempt}")
         b = tree.create_folder(schema.ROOT, f"b{attempt}")
-        results = at_once(lambda a=a, b=b: tree.move(a.uid, b.uid), lambda a=a, b=b: tree.move(b.uid, a.uid))  # type: ignore[misc]
+        results = at_once(partial(tree.move, a.uid, b.uid), partial(tree.move, b.uid, a.uid))
         assert sorted(type(result).__name__ for result in results) == ["IntoItself", "Node"]
         assert {len(tree.path(a.uid)), len(tree.path(b.uid))} == {2, 3}
 
@@ -152,7 +155,7 @@ def test_two_folders_moved_into_each_other_at_once_stay_reachable(tree: Tree) ->
 def test_a_file_moved_to_two_places_at_once_is_in_one(tree: Tree) -> None:
     folders = [tree.create_folder(schema.ROOT, name) for name in ("left", "right")]
     file = put_file(tree, schema.ROOT, "one.txt")
-    at_once(*[lambda to=folder: tree.move(file.uid, to.uid) for folder in folders])  # type: ignore[misc]
+    at_once(*[partial(tree.move, file.uid, folder.uid) for folder in folders])
     assert [listed(tree, folder.uid) for folder in folders].count(["one.txt"]) == 1
     assert listed(tree) == ["left", "right"]
 
@@ -160,7 +163,7 @@ def test_a_file_moved_to_two_places_at_once_is_in_one(tree: Tree) -> None:
 def test_many_changes_of_one_folder_at_once_all_happen_or_say_so(tree: Tree) -> None:
     target = tree.create_folder(schema.ROOT, "target")
     folders = [tree.create_folder(schema.ROOT, f"f{number}") for number in range(6)]
-    results = at_once(*[lambda f=folder: tree.move(f.uid, target.uid) for folder in folders])  # type: ignore[misc]
+    results = at_once(*[partial(tree.move, folder.uid, target.uid) for folder in folders])
     moved = [result for result in results if isinstance(result, Node)]
     assert all(isinstance(result, Node | Contended) for result in results)
     assert listed(tree, target.uid) == sorted(node.name for node in moved)
@@ -200,8 +203,8 @@ def test_what_is_no_uid_is_not_found(tree: Tree, uid: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "   ", ".", "..", " .. ", "a/b", "a\0b", "a\nb", "a\x7f", "a\x85b", "tab\tbed", "gpj.\u202eexe", "line\u2028end", "x" * 256,
-     "ü" * 128, "\ud800", "\u2066x"],
+    ["", "   ", ".", "..", " .. ", "a/b", "a\0b", "a\nb", "a\x7f", "a\x85b", "tab\tbed", "gpj.\u202eexe", "line\u2028end",
+     "x" * 256, "ü" * 128, "\ud800", "\u2066x"],
 )  # fmt: skip
 def test_names_that_are_refused(tree: Tree, name: str) -> None:
     with pytest.raises(InvalidName):
@@ -211,8 +214,9 @@ def test_names_that_are_refused(tree: Tree, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["<img src=x onerror=alert(1)>", "a:b", "by-name:x", "child:0", '"quoted"', "%2e%2e%2f", "CON", "...", "👩‍👩‍👧‍👦 family", "x" * 255, "ΐ" * 127],
-)
+    ["<img src=x onerror=alert(1)>", "a:b", "by-name:x", "child:0", '"quoted"', "%2e%2e%2f", "CON", "...", "x" * 255, "ΐ" * 127,
+     "👩\u200d👧 family"],
+)  # fmt: skip
 def test_odd_names_that_are_kept_as_they_are(tree: Tree, name: str) -> None:
     folder = tree.create_folder(schema.ROOT, name)
     assert listed(tree) == [name]

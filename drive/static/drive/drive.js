@@ -148,6 +148,31 @@
     showSelection();
   });
 
+  // --- The menu of a row, made when it is first opened ------------------------------------------------------------
+
+  const NO_UID = "0".repeat(32);
+
+  function addMenu(button) {
+    const row = button.closest("[data-item]");
+    const menu = $("#drive-row-menu").content.firstElementChild.cloneNode(true);
+    if (row.dataset.folder) $("[data-files-only]", menu).remove();
+    for (const entry of all("*", menu)) {
+      for (const { name, value } of [...entry.attributes]) {
+        if (value.includes(NO_UID)) entry.setAttribute(name, value.replace(NO_UID, row.dataset.item));
+      }
+    }
+    button.after(menu);
+    htmx.process(menu);
+  }
+
+  // On the window, capturing: the menu must be there when Bootstrap looks for it, which it does capturing at the document.
+  for (const event of ["click", "keydown"]) {
+    addEventListener(event, ({ target }) => {
+      const button = target.closest?.("[data-menu]");
+      if (button && !button.nextElementSibling) addMenu(button);
+    }, true);
+  }
+
   // --- Details --------------------------------------------------------------------------------------------------
 
   function closeDetails() {

@@ -210,7 +210,7 @@
     }
     tray.classList.remove("is-folded");
     showTray();
-    items.lastElementChild?.scrollIntoView({ block: "nearest" });
+    uploads.at(-files.length)?.parts.row.scrollIntoView({ block: "nearest" });
     next();
   }
 
