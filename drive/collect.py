@@ -136,7 +136,7 @@ class Collector:
         done = 0
         present = set()
         for row in schema.index_rows():
-            for column, entry in self._entries(row):
+            for column, entry in self.store.get_row(row).items():
                 user, uid = schema.parse_index_column(column)
                 present.add((user, uid))
                 try:
@@ -145,12 +145,6 @@ class Collector:
                     log.warning("drive work %s of %s is left for the next round: %r", uid, user, error)
         self._seen = {key: seen for key, seen in self._seen.items() if key in present}
         return done
-
-    def _entries(self, row: str) -> Iterator[tuple[str, Cell]]:
-        start = ""
-        while cells := self.store.get_row(row, start=start, limit=BATCH):
-            yield from cells.items()
-            start = next(reversed(cells)) + "\0"
 
     def _handle(self, user: str, uid: str, entry: Cell) -> bool:
         cells = self.store.get_row(schema.work_row(user), prefix=uid)

@@ -41,9 +41,6 @@ MAX_DEPTH = 100
 WALK_LIMIT = 2_000
 """Ancestors followed before the path is called too deep: a subtree of many levels may be moved below another one."""
 
-PAGE = 1_000
-"""Cells of a folder's list read in one request."""
-
 ATTEMPTS = 25
 
 T = TypeVar("T")
@@ -120,19 +117,13 @@ class Tree:
         return nodes
 
     def lines(self, uid: str) -> list[Line]:
-        """All members of a folder, by age of their uids, oldest first. Reads the list in pages of `PAGE`."""
+        """All members of a folder, by age of their uids, oldest first."""
         return self.list_row(schema.node_row(self.user, uid))
 
     def list_row(self, row: str) -> list[Line]:
         """The members listed in a row: a folder's or the trash's."""
-        found: list[Line] = []
-        start = schema.CHILD
-        while True:
-            cells = self.store.get_row(row, prefix=schema.CHILD, start=start, limit=PAGE)
-            found += [decode_line(schema.child_uid(column), cell.value) for column, cell in cells.items()]
-            if len(cells) < PAGE:
-                return found
-            start = next(reversed(cells)) + "\0"  # the least text above the last column
+        cells = self.store.get_row(row, prefix=schema.CHILD)
+        return [decode_line(schema.child_uid(column), cell.value) for column, cell in cells.items()]
 
     def generation(self) -> tuple[bytes | None, str]:
         """The trash's current generation, as the cell holds it and as text."""
