@@ -124,7 +124,10 @@ def _of_leaving(status: Status, node: Node, action: Action) -> Consequences:
     held = _with_role(status, node.id)
     left = {tablet.id: _carrying_on(status, tablet, node.id) for tablet in held}
     lines += _pauses(node, action, held, left)
-    lines += _losses(status, action, node, held, left)
+    stay = _staying(status, node, held) if action is Action.DISABLE else []
+    lines += _losses(status, action, node, [tablet for tablet in held if tablet not in stay], left)
+    if stay:
+        lines.append(_stays(node, stay))
     lines += _thinner(held, left, status.cluster.min_in_sync)
     lines += _interrupted(status, node)
     late = [other.id for other in status.nodes if other.id != node.id and other.state is NodeState.SUSPECT]
@@ -132,7 +135,8 @@ def _of_leaving(status: Status, node: Node, action: Action) -> Consequences:
         lines.append(Line(Level.WARNING, f"{listing(late)} is late with its heartbeat and was not counted on above."))
     if not held and node.learner_of == 0:
         lines.append(Line(Level.GOOD, f"{node.id} holds no replica that is in sync: no tablet is affected."))
-    needs_typing = any(number < max(1, status.cluster.min_in_sync) for number in left.values())
+    least = max(1, status.cluster.min_in_sync)
+    needs_typing = any(left[tablet.id] < least for tablet in held if tablet not in stay)
     return Consequences(action, node.id, tuple(lines), needs_typing=needs_typing)
 
 
@@ -172,6 +176,19 @@ def _pauses(node: Node, action: Action, held: Sequence[Tablet], left: dict[int, 
         )
         lines.append(Line(Level.NOTICE, text))
     return lines
+
+
+def _staying(status: Status, node: Node, held: Sequence[Tablet]) -> list[Tablet]:
+    """Tablets that a disabled node keeps, because nobody else alive is in sync: the coordinator never takes the last."""
+    return [tablet for tablet in held if not any(name != node.id for name in status.live(tablet.in_sync))]
+
+
+def _stays(node: Node, stay: Sequence[Tablet]) -> Line:
+    text = (
+        f"{count(len(stay), 'tablet')} {'stays' if len(stay) == 1 else 'stay'} on {node.id}, which alone has all of the"
+        " data, until other nodes have caught up: it is drained, not yet disabled. Reads and writes go on."
+    )
+    return Line(Level.WARNING, text)
 
 
 def _losses(status: Status, action: Action, node: Node, held: Sequence[Tablet], left: dict[int, int]) -> list[Line]:

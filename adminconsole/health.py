@@ -84,7 +84,7 @@ class Health:
 def condition(status: Status, tablet: Tablet) -> Condition:
     """What `tablet` can do, judged by its in-sync set and by which nodes are live."""
     live = status.live(tablet.in_sync)
-    if not live or (tablet.waiting_for and not tablet.primary):
+    if not live:
         return Condition.STOPPED
     if tablet.primary not in live:
         return Condition.ELECTING
@@ -136,7 +136,7 @@ def assess(status: Status) -> Health:
     sorted_out: dict[Condition, list[Tablet]] = {}
     for tablet in status.tablets:
         sorted_out.setdefault(condition(status, tablet), []).append(tablet)
-    items = [*_tablet_items(status, sorted_out), *_node_items(status)]
+    items = [*_tablet_items(status, sorted_out), *_differing(status), *_node_items(status)]
     items.sort(key=lambda item: -item.level)
     worst = max(sorted_out, key=lambda found: found.rank, default=Condition.FULL)
     if not status.tablets:
@@ -275,6 +275,18 @@ def _tablet_items(status: Status, sorted_out: dict[Condition, list[Tablet]]) -> 
             )
         )
     return items
+
+
+def _differing(status: Status) -> Iterable[Attention]:
+    """Tablets whose replicas are in sync, stand at the same sequence, and yet do not hold the same."""
+    for tablet in status.tablets:
+        found = [copy for name in tablet.in_sync if (copy := tablet.copy(name)) is not None and copy.digest]
+        reference = next((copy for copy in found if copy.node == tablet.primary), None)
+        others = [copy for copy in found if reference is not None and copy.commit == reference.commit]
+        wrong = [copy.node for copy in others if reference is not None and copy.digest != reference.digest]
+        if wrong:
+            detail = f"At sequence {others[0].commit:,} {listing(wrong)} and {tablet.primary}, the primary, differ."
+            yield Attention(Level.DANGER, f"Replicas of tablet {tablet.id} differ", detail, tablet=tablet.id)
 
 
 def _advice(status: Status, kind: Condition, tablets: Sequence[Tablet]) -> str:

@@ -58,11 +58,13 @@ class Observer:
         self._status: Status | None = None
         self._seen_at = clock()
         self._problem = ""
+        self._expired = False
 
     def observe(self, patience_s: float = PATIENCE_S, fresh_s: float = FRESH_S) -> Observation:
         """The status, at most `fresh_s` old if it can be had within `patience_s`; else the last known one."""
         with self._lock:
-            if self._status is not None and not self._problem and self._clock() - self._seen_at <= fresh_s:
+            young = self._clock() - self._seen_at <= fresh_s and not self._expired
+            if self._status is not None and not self._problem and young:
                 return self._as_of_now("")
             answered = self._under_way
             if answered is None:
@@ -73,6 +75,11 @@ class Observer:
             if in_time and not self._problem:
                 return self._as_of_now("")
             return self._as_of_now(self._problem or f"No answer within {patience_s:.1f} s.")
+
+    def expire(self) -> None:
+        """Have the next page ask anew: something was just changed."""
+        with self._lock:
+            self._expired = True
 
     def _as_of_now(self, problem: str) -> Observation:
         age_s = self._clock() - self._seen_at
@@ -94,7 +101,7 @@ class Observer:
         finally:
             with self._lock:
                 if status is not None:
-                    self._status, self._seen_at = status, self._clock()
+                    self._status, self._seen_at, self._expired = status, self._clock(), False
                 self._problem = problem
                 self._under_way = None
             answered.set()

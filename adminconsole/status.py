@@ -75,6 +75,18 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What one node last reported of its replica of a tablet; the digest is of what is committed at `commit`."""
+
+    node: str
+    sequence: int
+    commit: int
+    digest: str
+    cells: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tablet:
     """One tablet: rows in [start, end); an `end` of None has no upper bound."""
 
@@ -94,6 +106,11 @@ class Tablet:
     digest: str = ""
     waiting_for: tuple[str, ...] = ()
     recovery: tuple[Recovery, ...] = ()
+    copies: tuple[Copy, ...] = ()
+
+    def copy(self, node_id: str) -> Copy | None:
+        """What that node reported of its replica, or None."""
+        return next((copy for copy in self.copies if copy.node == node_id), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +201,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
             "learner_of",
         )
     }
-    disk_free = raw.get("disk_free")
+    disk_free = raw.get("disk_free") or None  # 0: the node does not say; long before, it would refuse writes
     return Node(
         id=str(raw["id"]),
         state=NodeState(raw["state"]),
@@ -220,13 +237,26 @@ def _tablet(raw: Mapping[str, Any]) -> Tablet:
         sequence=int(raw.get("sequence") or 0),
         digest="" if raw.get("digest") is None else str(raw["digest"]),
         waiting_for=_names(raw.get("waiting_for") or ()),
-        recovery=tuple(
-            Recovery(
-                node=str(part["node"]),
-                cells_done=int(part.get("cells_done") or 0),
-                cells_total=int(part.get("cells_total") or 0),
-                bytes_done=int(part.get("bytes_done") or 0),
-            )
-            for part in raw.get("recovery") or ()
-        ),
+        recovery=tuple(_recovery(part) for part in raw.get("recovery") or ()),
+        copies=tuple(_copy(part) for part in raw.get("copies") or ()),
+    )
+
+
+def _recovery(raw: Mapping[str, Any]) -> Recovery:
+    return Recovery(
+        node=str(raw["node"]),
+        cells_done=int(raw.get("cells_done") or 0),
+        cells_total=int(raw.get("cells_total") or 0),
+        bytes_done=int(raw.get("bytes_done") or 0),
+    )
+
+
+def _copy(raw: Mapping[str, Any]) -> Copy:
+    return Copy(
+        node=str(raw["node"]),
+        sequence=int(raw.get("sequence") or 0),
+        commit=int(raw.get("commit") or 0),
+        digest=str(raw.get("digest") or ""),
+        cells=int(raw.get("cells") or 0),
+        bytes=int(raw.get("bytes") or 0),
     )

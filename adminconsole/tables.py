@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adminconsole.health import Condition, Level, condition, progress
-from adminconsole.status import Node, NodeState, Recovery, Status, Tablet
+from adminconsole.status import Copy, Node, NodeState, Recovery, Status, Tablet
 from adminconsole.wording import count, key_range
 
 TABLETS_A_PAGE = 50
@@ -43,12 +43,13 @@ def node_line(status: Status, node: Node) -> NodeLine:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaMark:
-    """One replica of a tablet: which node, its role in a word, how it does, and a learner's progress."""
+    """One replica of a tablet: which node, its role in a word, how it does, a learner's progress, what it reported."""
 
     node: str
     role: str
     level: Level
     recovery: Recovery | None
+    copy: Copy | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,23 @@ def tablet_line(status: Status, tablet: Tablet) -> TabletLine:
 
 
 def _mark(status: Status, tablet: Tablet, name: str) -> ReplicaMark:
+    role, level = _role(status, tablet, name)
+    learns = level is Level.NOTICE
+    recovery = next((part for part in tablet.recovery if learns and part.node == name), None)
+    return ReplicaMark(name, role, level, recovery, tablet.copy(name))
+
+
+def _role(status: Status, tablet: Tablet, name: str) -> tuple[str, Level]:
     node = status.node(name)
     if node is None or not node.is_live:
-        return ReplicaMark(name, "gone, was in sync" if name in tablet.in_sync else "gone", Level.DANGER, None)
+        return "gone, was in sync" if name in tablet.in_sync else "gone", Level.DANGER
     if name == tablet.primary:
-        return ReplicaMark(name, "primary", Level.GOOD, None)
+        return "primary", Level.GOOD
     if name in tablet.in_sync:
-        return ReplicaMark(name, "in sync", Level.GOOD, None)
+        return "in sync", Level.GOOD
     if name in tablet.learners:
-        recovery = next((part for part in tablet.recovery if part.node == name), None)
-        return ReplicaMark(name, "catching up", Level.NOTICE, recovery)
-    return ReplicaMark(name, "not in sync", Level.WARNING, None)
+        return "catching up", Level.NOTICE
+    return "not in sync", Level.WARNING
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,7 @@ def act(request: HttpRequest, node_id: str, action: str) -> HttpResponse:
         machine.Supervisor(),
         lambda entry: audit.write(store(), entry),
     )
+    observer.expire()
     message = outcome.message if outcome.recorded else f"{outcome.message} {NOT_RECORDED}"
     flash(
         request,

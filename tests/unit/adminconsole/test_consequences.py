@@ -49,7 +49,20 @@ def test_one_replica_left_is_said_to_be_the_last() -> None:
     assert not planned.needs_typing
 
 
-@pytest.mark.parametrize("action", LEAVING)
+def test_the_last_replica_stays_where_it_is_when_its_node_is_disabled() -> None:
+    planned = foresee(cluster("up down down", [raw_tablet(1, "1", "1")]), "node1", Action.DISABLE)
+    assert planned is not None
+    assert not planned.needs_typing
+    assert said(planned)[-1].startswith("1 tablet stays on node1, which alone has all of the data, until other nodes")
+
+
+def test_a_role_that_would_move_to_a_suspect_node_needs_typing() -> None:
+    planned = foresee(cluster("up suspect down", [raw_tablet(1, "1", "1 2")]), "node1", Action.DISABLE)
+    assert planned is not None
+    assert planned.needs_typing
+
+
+@pytest.mark.parametrize("action", [Action.RESTART, Action.KILL])
 def test_what_would_make_a_tablet_unavailable_needs_typing(action: Action) -> None:
     status = cluster("up down down", [raw_tablet(1, "1", "1"), raw_tablet(2, "1", "1")])
     planned = foresee(status, "node1", action)
@@ -171,6 +184,7 @@ def test_whatever_the_status_no_tablet_loses_its_last_replica_without_typing(sta
             if planned.refusal or planned.needs_typing or not node.is_live:
                 continue
             for tablet in status.tablets:
-                if node.id in tablet.in_sync:
+                alone = status.live(tablet.in_sync) == (node.id,)
+                if node.id in tablet.in_sync and not (alone and action is Action.DISABLE):
                     others = [status.node(name) for name in tablet.in_sync if name != node.id]
                     assert any(other is not None and other.is_sound for other in others)

@@ -98,6 +98,25 @@ def test_any_member_of_the_last_set_will_do() -> None:
     assert "it waits for node2 or node3" in health.sentence
 
 
+def test_while_a_live_member_is_left_a_dead_primary_is_no_reason_to_wait_for_it() -> None:
+    status = cluster("up down up", [raw_tablet(1, None, "1 2 3", waiting_for=["node2"])])
+    assert condition(status, status.tablets[0]) is Condition.ELECTING
+
+
+def test_replicas_that_differ_at_the_same_sequence_are_told_and_those_that_lag_are_not() -> None:
+    def copies(*parts: tuple[str, int, str]) -> list[dict[str, object]]:
+        return [
+            {"node": f"node{name}", "sequence": 9, "commit": commit, "digest": digest} for name, commit, digest in parts
+        ]
+
+    lagging = raw_tablet(1, "1", "1 2 3", copies=copies(("1", 9, "aa"), ("2", 8, "bb"), ("3", 9, "aa")))
+    differing = raw_tablet(2, "1", "1 2 3", copies=copies(("1", 9, "aa"), ("2", 9, "bb"), ("3", 9, "aa")))
+    health = assess(cluster("up up up", [lagging, differing]))
+    assert [(item.title, item.tablet) for item in health.attention] == [("Replicas of tablet 2 differ", 2)]
+    assert health.attention[0].detail == "At sequence 9 node2 and the primary node1 hold different data."
+    assert health.level is Level.DANGER
+
+
 def test_a_node_late_with_its_heartbeat_is_a_warning_though_all_replicas_are_there() -> None:
     health = assess(cluster("up suspect up", [raw_tablet(1, "1", "1 2 3")]))
     assert health.sentence == "The only tablet has 3 of 3 replicas; node2 is late with its heartbeat."

@@ -90,6 +90,14 @@ def test_before_any_answer_there_is_no_status_only_a_reason(
     assert "nobody there" in seen.problem
 
 
+def test_after_a_change_even_a_young_answer_is_asked_for_again(observer: Observer, coordinator: Coordinator) -> None:
+    observer.observe(LONG)
+    observer.expire()
+    observer.observe(LONG)
+    observer.observe(LONG)
+    assert coordinator.asked == 2
+
+
 def test_it_recovers_by_itself(observer: Observer, coordinator: Coordinator, clock: Clock) -> None:
     coordinator.answer = Unavailable("away")
     observer.observe(LONG)
