@@ -64,8 +64,6 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Serve until told to stop. The exit status: 0 after a stop, 1 if it cannot start."""
     options = parsed(argv)
-    if options.pid_file:
-        write_pid_file(options.pid_file)
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
@@ -80,6 +78,8 @@ def main(argv: list[str]) -> int:
     server = WSGIServer(listener, application, handler_class=Handler, log=None, error_log=log)
     server.start()
     start_workers()
+    if options.pid_file:
+        write_pid_file(options.pid_file)
     log.info("listening on %s:%d", options.bind, options.port)
     stop.wait()
     log.info("stopping")

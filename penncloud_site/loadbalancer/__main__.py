@@ -32,13 +32,15 @@ def main(argv: list[str]) -> int:
     """Serve until told to stop. The exit status: 0 after a stop, 1 if it cannot start."""
     options = parsed(argv)
     logging.basicConfig(level=logging.INFO, format="{asctime} {levelname} {name}: {message}", style="{")
-    if options.pid_file:
-        write_pid_file(options.pid_file)
+    server = Server(Options(options.bind, options.port, tuple(options.frontend), options.status_port))
     try:
-        Server(Options(options.bind, options.port, tuple(options.frontend), options.status_port)).run()
+        server.listen()
     except CannotListen as error:
         print(error, file=sys.stderr)
         return 1
+    if options.pid_file:
+        write_pid_file(options.pid_file)
+    server.run()
     return 0
 
 

@@ -57,10 +57,10 @@ class Server:
         self._listener = StreamServer((options.bind, options.port), self._serve, spawn=self._clients, backlog=1024)
         self._status = status_server(self.balancer, options.status_port) if options.status_port else None
 
-    def run(self) -> None:
-        """Serve until a signal says stop, then drain.
+    def listen(self) -> None:
+        """Take the ports, and serve from here on.
 
-        :raises CannotListen: at once.
+        :raises CannotListen: one of them cannot be had.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop.set)
@@ -74,6 +74,9 @@ class Server:
             except OSError as error:
                 raise CannotListen(f"Cannot listen on 127.0.0.1:{self._options.status_port}: {error}.") from error
         log.info("listening on %s:%d", self._options.bind, self._options.port)
+
+    def run(self) -> None:
+        """Serve until a signal says stop, then drain."""
         self._stop.wait()
         self._drain()
 

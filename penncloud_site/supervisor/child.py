@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from .data_folder import DataFolder
-from .pidfile import remove_pid_file
+from .pidfile import read_pid_file, remove_pid_file
 from .plan import ProcessSpec
 from .restarts import Restarts
 
@@ -23,15 +22,14 @@ CODE = Path(__file__).resolve().parents[2]
 """Where the packages are: the working directory of every process, so that `python -m` finds them."""
 LOG_SIZE = 16 * 1024 * 1024
 """Bytes at which a log file is set aside as `.1` (replacing the one before)."""
-CONNECT_TIMEOUT = 0.2
 
 
 class State(Enum):
     """Where a process stands."""
 
     DOWN = "down"  # not running, and not to be started: not yet, or an operator stopped it
-    STARTING = "starting"  # runs, does not accept connections yet
-    READY = "ready"  # accepts connections
+    STARTING = "starting"  # runs, does not serve yet
+    READY = "ready"  # serves
     STOPPING = "stopping"  # was told to end
     WAITING = "waiting"  # died; is started again when its pause is over
 
@@ -92,13 +90,10 @@ class Child:
         self.state = State.STOPPING if self._process is not None else State.DOWN
         self.signal(signal.SIGTERM)
 
-    def accepts(self) -> bool:
-        """Whether something accepts connections at its address."""
-        try:
-            socket.create_connection(self.spec.address, CONNECT_TIMEOUT).close()
-        except OSError:
-            return False
-        return True
+    def is_ready(self) -> bool:
+        """Whether it serves: each process writes its pid file once it listens. (To connect would prove less: another
+        program may have the port.)"""
+        return self._process is not None and read_pid_file(self._folder.pid_file(self.name)) == self._process.pid
 
     def reap(self) -> tuple[int, int] | None:
         """(process id, exit status) if it has ended since the last look, else None. A status below 0 is a signal's."""

@@ -1,6 +1,7 @@
-"""`<data-dir>/run/<name>.pid`: one line with the process id, there as long as the process runs.
+"""`<data-dir>/run/<name>.pid`: one line with the process id, there as long as the process serves.
 
-The process itself writes it and takes it away when it ends; of one that was killed the supervisor takes it away.
+The process itself writes it, once it listens, which is also how the supervisor knows that it is ready. It takes it away
+when it ends; of one that was killed the supervisor takes it away.
 """
 
 from __future__ import annotations

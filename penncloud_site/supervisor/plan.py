@@ -30,7 +30,7 @@ STOP_ORDER = ((Kind.BALANCER,), (Kind.FRONTEND,), (Kind.NODE,), (Kind.COORDINATO
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """One process. It is ready when it accepts connections at `address`."""
+    """One process. `address` is where it listens; it is ready when it has written its pid file."""
 
     name: str
     kind: Kind
@@ -53,7 +53,6 @@ def environment(folder: DataFolder, ports: Ports) -> dict[str, str]:
         "PENNCLOUD_COORDINATORS": f"{LOOPBACK}:{ports.coordinator}",
         "PENNCLOUD_KEY_FILE": str(folder.cluster_key),
         "PENNCLOUD_SECRET_KEY_FILE": str(folder.secret_key),
-        "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
         "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
         "PYTHONUNBUFFERED": "1",
     }

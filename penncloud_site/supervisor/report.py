@@ -56,7 +56,7 @@ class Report:
 
     def died(self, child: Child, status: int, pause: float) -> None:
         """It ended without having been told to."""
-        again = "starts again at once" if pause < 0.5 else f"starts again in {pause:.0f} s"
+        again = "starts again at once" if pause < 0.5 else f"starts again in {pause:g} s"
         self.note(f"  {child.name:<13} {describe(status)}; {again}", "yellow")
         if child.restarts.looping:
             words = child.last_words()

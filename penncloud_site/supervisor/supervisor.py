@@ -21,7 +21,7 @@ from .plan import STOP_ORDER, Kind
 from .report import Report
 
 LOOK_STARTING = 0.05
-"""Seconds between two looks whether a starting process accepts connections."""
+"""Seconds between two looks whether a starting process serves."""
 LOOK_IDLE = 5.0
 ROTATE_EVERY = 30.0
 RESTART_TIMEOUT = 5.0
@@ -86,7 +86,7 @@ class Supervisor:
         for child in self.children.values():
             if (ended := child.reap()) is not None:
                 self._ended(child, *ended)
-            if child.state is State.STARTING and child.accepts():
+            if child.state is State.STARTING and child.is_ready():
                 child.state = State.READY
                 self.report.ready(child)
             elif child.state is State.WAITING and now >= child.due:
