@@ -71,4 +71,4 @@ def test_while_the_coordinator_is_away_it_says_how_old_its_knowledge_is_and_offe
 
     harmed.start("coordinator")
     page_when(visitor, "/console/", "tablets have 3 of 3 replicas.")
-    assert {node["state"] for node in harmed.status()["nodes"]} == {"up"}
+    assert {node["state"] for node in harmed.status()["nodes"]}.isdisjoint({"disabled", "draining"})

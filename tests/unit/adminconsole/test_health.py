@@ -113,7 +113,7 @@ def test_replicas_that_differ_at_the_same_sequence_are_told_and_those_that_lag_a
     differing = raw_tablet(2, "1", "1 2 3", copies=copies(("1", 9, "aa"), ("2", 9, "bb"), ("3", 9, "aa")))
     health = assess(cluster("up up up", [lagging, differing]))
     assert [(item.title, item.tablet) for item in health.attention] == [("Replicas of tablet 2 differ", 2)]
-    assert health.attention[0].detail == "At sequence 9 node2 and the primary node1 hold different data."
+    assert health.attention[0].detail == "At sequence 9 node2 and node1, the primary, differ."
     assert health.level is Level.DANGER
 
 
