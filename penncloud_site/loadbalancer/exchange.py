@@ -24,6 +24,7 @@ from .connection import (
 )
 from .health import HealthWatch
 from .http1 import Body, End, Refused, RequestHead, ResponseHead
+from .resume import Rest, rest_of
 from .retry import HARMLESS, Stage, may_repeat
 from .upload import Upload
 
@@ -59,6 +60,8 @@ class Exchange:
         self._upload: Upload | None = None
         self._continued = False
         self._stage = Stage.NOTHING_SENT
+        self._rest: Rest | None = None  # what another front end could go on with, once the answer has begun
+        self._keep_alive = False
         self.status = 0
         """What the client was told; 0 when nothing was."""
         self.sent = 0
@@ -127,7 +130,8 @@ class Exchange:
                 failed = error if self._stage is not Stage.NOTHING_SENT else failed
                 if not self._repeatable():
                     break
-                self._stage = Stage.NOTHING_SENT
+                if self._rest is None:
+                    self._stage = Stage.NOTHING_SENT
             finally:
                 backend.active -= 1
         return self._give_up(failed)
@@ -158,8 +162,9 @@ class Exchange:
 
     def _send_request(self, connection: BackendConnection) -> None:
         length = self._head.length if self._body is None else len(self._body)
-        head = headers.request_bytes(self._head, self._client.address, length=length)
-        self._stage = Stage.SENT
+        request = self._head if self._rest is None else self._rest.request(self._head)
+        head = headers.request_bytes(request, self._client.address, length=length)
+        self._stage = max(self._stage, Stage.SENT)
         if self._body is not None:
             connection.send(head + self._body)
             return
@@ -173,25 +178,38 @@ class Exchange:
         """Pass the answer on. Whether the client's connection may be kept."""
         head = self._next(connection)
         assert isinstance(head, ResponseHead), "an answer begins with its head"
+        if self._rest is None:
+            self._relay_answer(connection, head)
+        elif self._rest.is_answered_by(head):
+            self._relay_body(connection, chunked=False)
+        else:
+            self._rest = None  # what was being sent is not there any more
+            raise BackendFailed("the rest of the answer cannot be had")
+        if self._upload is not None and not self._upload.complete:
+            self._upload.stop()  # answered before it was all sent: what else happened to it is of no interest
+            self._keep_alive = False
+        elif head.keep_alive:
+            connection.finished()
+        if not self._keep_alive:
+            self._client.close_after_answer()
+        return self._keep_alive
+
+    def _relay_answer(self, connection: BackendConnection, head: ResponseHead) -> None:
+        """Pass on an answer from its beginning."""
         uploaded = self._upload is None or self._upload.complete
-        keep_alive = self._head.keep_alive and uploaded and not self._balancer.draining
+        self._keep_alive = self._head.keep_alive and uploaded and not self._balancer.draining
         chunked = head.length is None and self._head.method != "HEAD"
         if chunked and self._head.version == "1.0":
-            chunked = keep_alive = False  # its end is the end of the connection
-        start = headers.response_bytes(head, chunked=chunked, keep_alive=keep_alive)
+            chunked = self._keep_alive = False  # its end is the end of the connection
+        start = headers.response_bytes(head, chunked=chunked, keep_alive=self._keep_alive)
         if head.length is not None and head.length <= limits.BUFFERED_BODY:
             self._relay_whole(connection, head, start)
-        else:
-            self._relay_stream(connection, head, start, chunked=chunked)
-        if self._upload is None or self._upload.complete:
-            if head.keep_alive:
-                connection.finished()
-        else:
-            self._upload.stop()  # answered before it was all sent: what else happened to it is of no interest
-            keep_alive = False
-        if not keep_alive:
-            self._client.close_after_answer()
-        return keep_alive
+            return
+        self._stage = Stage.ANSWERING
+        self.status = head.status
+        self._rest = rest_of(self._head, head)
+        self._client.send(start)
+        self._relay_body(connection, chunked=chunked)
 
     def _relay_whole(self, connection: BackendConnection, head: ResponseHead, start: bytes) -> None:
         """A small answer: nothing is sent before it is here to its end, so that it can still be asked for again."""
@@ -203,12 +221,12 @@ class Exchange:
         self.sent = sum(map(len, pieces)) - len(start)
         self._client.send(b"".join(pieces))
 
-    def _relay_stream(self, connection: BackendConnection, head: ResponseHead, start: bytes, *, chunked: bool) -> None:
-        self._stage = Stage.ANSWERING
-        self.status = head.status
-        self._client.send(start)
+    def _relay_body(self, connection: BackendConnection, *, chunked: bool) -> None:
+        """A body of any length, piece by piece."""
         while isinstance(event := self._next(connection), Body):
             self.sent += len(event.data)
+            if self._rest is not None:
+                self._rest.next += len(event.data)
             self._client.send(headers.chunk(event.data) if chunked else event.data)
         if chunked:
             self._client.send(headers.LAST_CHUNK)
@@ -230,7 +248,8 @@ class Exchange:
         return event
 
     def _repeatable(self) -> bool:
-        return may_repeat(self._head, self._stage, body_held=self._body is not None)
+        """Whether another front end may be asked: for all of it, or for the rest."""
+        return self._rest is not None or may_repeat(self._head, self._stage, body_held=self._body is not None)
 
     # --- when it cannot be helped ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ The order of an exchange is connect, send, first byte of the answer, rest of the
 - After that, before the client got a byte of the answer: GET, HEAD and OPTIONS, which change nothing; and a request
   with an `Idempotency-Key` header, whose sender promises that doing it twice is doing it once. Both only if we hold the
   whole body.
-- After the client got a byte of the answer: nothing.
+- After the client got a byte of the answer: nothing. (A download may be gone on with: see `resume`.)
 
 A POST without a key whose bytes were sent may have been carried out, and is never repeated.
 """

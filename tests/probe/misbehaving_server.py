@@ -10,6 +10,8 @@ Run as a process: `misbehaving_server.py PORT NAME`. Every answer names the serv
     /die-before         closes without an answer          /die-head      half a status line, then closes
     /die-body           a short body cut in its middle    /die-stream    1 MiB of 4 MiB, then closes
     /die-once/<key>     closes the first time this server is asked for that key, answers afterwards
+    /file/<n>/<cut>     n bytes under a strong ETag, in ranges; of the whole file only <cut> bytes, then closes
+    /changed/<n>/<cut>  as /file, but another ETag at every server
     /early              answers 413 before it reads the body
     /garbage            not HTTP      /no-length   an answer that ends with the connection
     /count              how many requests other than health checks this server has read, /count included
@@ -137,6 +139,20 @@ class Handler(BaseHTTPRequestHandler):
     def path_early(self, argument: str) -> None:
         self.answer(b"too large", 413)
         self.close_connection = True
+
+    def path_file(self, argument: str, tag: str = '"same"') -> None:
+        size, cut = map(int, argument.split("/"))
+        content = b"".join(b"%015d\n" % number for number in range(size // 16))
+        described = f"ETag: {tag}\r\nAccept-Ranges: bytes\r\nX-Server: {NAME}\r\n"
+        if "Range" not in self.headers or self.headers["If-Range"] != tag:
+            self.cut(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{described}\r\n".encode() + content[:cut])
+            return
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        span = ("Content-Range", f"bytes {first}-{last}/{size}")
+        self.answer(content[first : last + 1], 206, span, ("ETag", tag), ("Accept-Ranges", "bytes"))
+
+    def path_changed(self, argument: str) -> None:
+        self.path_file(argument, f'"{NAME}"')
 
     def path_garbage(self, argument: str) -> None:
         self.cut(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from penncloud_site.supervisor.pidfile import read_pid_file
 from tests.probe.raw_http import Answer, RawConnection, ask, get
 from tests.processes import accepts, end, free_port_block, start, wait_for
 
@@ -305,6 +306,21 @@ def test_a_large_answer_that_breaks_off_is_seen_to_be_broken(site: Site) -> None
     assert not answer.complete
 
 
+def test_a_download_goes_on_at_another_front_end(site: Site) -> None:
+    size = 16 * 200_000
+    answer = get(site.port, f"/file/{size}/1000000")
+    assert answer.status == 200
+    assert answer.complete
+    assert answer.body == b"".join(b"%015d\n" % number for number in range(size // 16))
+
+
+def test_a_download_that_changed_meanwhile_is_cut_and_never_patched_up(site: Site) -> None:
+    answer = get(site.port, "/changed/3200000/1000000")
+    assert answer.status == 200
+    assert not answer.complete
+    assert len(answer.body) <= 1_000_000
+
+
 def test_a_killed_front_end_costs_nobody_a_page(site: Site) -> None:
     """Requests of every method go on while one of two servers is killed; its first failure puts it out."""
     stop = threading.Event()
@@ -416,8 +432,7 @@ def test_sigterm_finishes_what_is_in_hand_and_accepts_nothing_new(tmp_path: Path
     arguments = ["-m", "penncloud_site.loadbalancer", "--port", port, "--status-port", port + 1, "--pid-file", pid_file]
     balancer = start(*arguments, "--frontend", f"127.0.0.1:{site.server_ports['a']}", log=tmp_path / "log")
     try:
-        wait_for(lambda: accepts(port), "the balancer's start")
-        assert int(pid_file.read_text()) == balancer.pid
+        wait_for(lambda: read_pid_file(pid_file) == balancer.pid, "the balancer's start")
         idle = RawConnection(port)
         with RawConnection(port) as client:
             client.send(b"GET /slow/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from penncloud_site.loadbalancer import limits
@@ -12,11 +14,11 @@ POST = b"POST /send HTTP/1.1\r\nHost: example.org\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def feed_all(data: bytes, piece: int | None = None) -> list:
+def feed_all(data: bytes, piece: int | None = None) -> list[Any]:
     """The events of `data`, fed at once or in pieces of `piece` bytes; neighbouring bodies joined."""
     parser = RequestParser()
     step = piece or len(data)
-    events: list = []
+    events: list[Any] = []
     for start in range(0, len(data), step):
         for event in parser.feed(data[start : start + step]):
             if isinstance(event, Body) and events and isinstance(events[-1], Body):
@@ -192,6 +194,7 @@ def test_too_large_a_head_is_refused_while_it_still_comes_in() -> None:
     parser = RequestParser()
     parser.feed(GET + b"X: ")
     fed = 0
+    events: list[Any]
     while not (events := parser.feed(b"a" * 1000)):
         fed += 1000
         assert fed <= limits.MAX_HEAD, "a line without an end must not be collected for ever"
@@ -202,6 +205,7 @@ def test_trailers_without_an_end_are_not_collected_for_ever() -> None:
     parser = RequestParser()
     parser.feed(CHUNKED + b"3\r\nabc\r\n0\r\nX: ")
     fed = 0
+    events: list[Any]
     while not (events := parser.feed(b"a" * 1000)):
         fed += 1000
         assert fed <= limits.MAX_CHUNK_OVERHEAD
