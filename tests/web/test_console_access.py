@@ -8,6 +8,8 @@ import pytest
 from django.urls import reverse
 
 from adminconsole.urls import urlpatterns
+from penncloud_site.accounts import schema
+from penncloud_site.storage import store
 from tests.web.operators import operator
 from tests.web.visitors import Visitor, member
 
@@ -46,9 +48,6 @@ def test_operators_get_in() -> None:
 def test_one_who_is_no_operator_any_more_is_out_at_the_next_click() -> None:
     visitor, name = operator()
     assert visitor.get("/console/").status_code == 200
-    from penncloud_site.accounts import schema
-    from penncloud_site.storage import store
-
     store().delete(schema.user_row(name), schema.OPERATOR)
     assert visitor.get("/console/").status_code == 404
 
@@ -60,7 +59,7 @@ def test_pages_are_only_read_by_get() -> None:
 
 
 def test_nothing_is_done_without_the_token_of_the_form() -> None:
-    visitor, _ = operator(enforce_csrf_checks=False)
+    visitor, _ = operator()
     visitor.handler.enforce_csrf_checks = True
     body = urlencode({"seen": "x"})
     response = visitor.generic("POST", "/console/nodes/node1/kill/", body, "application/x-www-form-urlencoded")
