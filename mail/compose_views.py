@@ -99,7 +99,7 @@ def _send(request: HttpRequest, form: ComposeForm) -> HttpResponse:
         recipients = addresses.resolve(draft.content.typed, display_name, domain)
         delivery.send(drafts, draft.uid, draft.revision, recipients, domain)
     except addresses.BadRecipients as refusal:
-        return _invalid(request, form.with_errors(refusal.errors))
+        return _tell_saved(_invalid(request, form.with_errors(refusal.errors)), form.uid)
     except AlreadySent:
         pass  # by the first of two clicks, or by a try whose answer was lost: what was asked for is done
     except (TooLarge, DraftChanged, DraftGone) as refusal:
@@ -147,13 +147,17 @@ def _saved(request: HttpRequest, form: ComposeForm, draft: Draft | None, *, fork
     if _by_script(request):
         context = {"form": form, "saved": _moment(draft), "forked": forked}
         response = render(request, "mail/_compose_answer.html", context)
-        if draft is not None:
-            response["HX-Trigger"] = json.dumps({"mail:saved": {"uid": draft.uid}})
-        return response
+        return response if draft is None else _tell_saved(response, draft.uid)
     flash(request, "Draft saved." if draft else "Nothing to save: the message is empty.")
     if draft is None:
         return redirect("mail:compose")
     return redirect(f"{reverse('mail:compose')}?draft={draft.uid}")
+
+
+def _tell_saved(response: HttpResponse, uid: str) -> HttpResponse:
+    """Tell the script that the server has what it sent, so that it need not send it again."""
+    response["HX-Trigger"] = json.dumps({"mail:saved": {"uid": uid}})
+    return response
 
 
 def _invalid(request: HttpRequest, form: ComposeForm) -> HttpResponse:

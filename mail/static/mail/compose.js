@@ -18,6 +18,8 @@
   let dirty = false; // something was typed that the server does not have
   let sending = false;
   let saved = false; // the server has this draft
+  let underWay = false; // a request of the form is not answered yet
+  let kept = false; // the request under way saved what it carried, whatever else came of it
   let closing = null; // called when the save under way is done
 
   // --- The dock -------------------------------------------------------------------------------------------------
@@ -46,7 +48,7 @@
 
   function reset() {
     clearTimeout(timer);
-    dirty = sending = saved = false;
+    dirty = sending = saved = underWay = kept = false;
     closing = null;
   }
 
@@ -91,7 +93,7 @@
 
   /** Save what is not saved, then go on. */
   function saveThen(next) {
-    if (!dirty || !form()) return next();
+    if (!form() || (!dirty && !underWay)) return next();
     closing = next;
     saveNow();
   }
@@ -117,7 +119,8 @@
     const count = form().elements.n;
     data.n = count.value;
     count.value = Number(count.value) + 1;
-    if (data.action === "save" || data.action === "fork") dirty = false;
+    underWay = true;
+    dirty = kept = false; // what is typed from now on is not in this request
     if (data.action === "send") setSending(true);
   });
 
@@ -147,10 +150,11 @@
     const code = event.detail.xhr?.status ?? 0;
     const next = closing;
     closing = null;
+    underWay = false;
     if (code >= 200 && code < 300) {
-      if (next) next();
+      if (next) saveThen(next); // at once, unless something was typed meanwhile
     } else {
-      dirty = true;
+      if (!kept) dirty = true;
       if (code !== 422) {
         say("Not saved: no answer. Your text is kept here; trying again…", "mail-wrong");
         clearTimeout(timer);
@@ -160,7 +164,7 @@
   });
 
   body.addEventListener("mail:saved", (event) => {
-    saved = true;
+    saved = kept = true;
     if (dock()) sessionStorage.setItem(OPEN, event.detail.uid);
   });
 

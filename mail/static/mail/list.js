@@ -175,7 +175,8 @@
 
   // --- After a swap ---------------------------------------------------------------------------------------------
 
-  document.body.addEventListener("htmx:afterSettle", (event) => {
+  // In the same step as the swap: a key pressed right after it already finds the cursor.
+  document.body.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target?.id !== "content") return;
     showSelection();
     const all = lines();
