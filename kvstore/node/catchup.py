@@ -40,7 +40,8 @@ UNSYNCED_BYTES = 16 * settings.MIB
 LOCAL_CELLS_AT_ONCE = 4 * settings.SCAN_PAGE_CELLS
 """Own cells that are looked at for one page: a deleted million must not be walked in one slice (trap 29)."""
 AGAIN = 0.3
-"""Seconds after which a request without answer is repeated."""
+"""Seconds after which a request without answer is repeated, at first."""
+AGAIN_MOST = 5.0
 
 Key = tuple[str, str]
 Installed = tuple[str, str, Version | None, bytes | None]
@@ -78,6 +79,7 @@ class CatchUp:
         self._questions: dict[int, Get | Scan | ReadResults] = {}
         self._number = 0
         self._asked_at = 0.0
+        self._patience = AGAIN
         self._cursor: Key | None = ("", "")
         self._fetches: deque[Get | Scan] = deque()
         self._unsynced_bytes = 0
@@ -109,9 +111,13 @@ class CatchUp:
         if self._stage == Stage.WAITING and len(self._host.learning) < LEARNING_AT_ONCE:
             self._host.learning.add(self._replica.tablet)
             self._mark()
-        if now - self._asked_at < AGAIN:
+        if now - self._asked_at < self._patience:
             return
         if self._stage == Stage.JOINING:
+            # a new attempt: the stream of the old one may have been accepted, and missed, without this replica's knowing.
+            # More and more patiently, or a slow network would bring each answer after the next attempt
+            self._attempt = self._replica.next_attempt()
+            self._patience = min(2 * self._patience, AGAIN_MOST)
             self._join(now)
         elif self._stage in (Stage.COMPARING, Stage.CLOSING):
             self._go_on(now)
@@ -168,6 +174,7 @@ class CatchUp:
             self._replica.begin_stream(message.start, message.start_epoch)
             self._cells_total = message.cells
             self._stage = Stage.COMPARING
+            self._patience = AGAIN
             self._go_on(now)
 
     # ---------------------------------------------------------------- comparing

@@ -1,0 +1,221 @@
+"""A whole simulated cluster, and what must hold in it at every moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kvstore import messages
+from kvstore.coordinator.coordinator import Creation
+from kvstore.messages import Configuration, Member
+from kvstore.mutation import Entry
+from kvstore.storage.replica import DiskReplica, Learning
+from tests.simulation.machines import CoordinatorMachine, NodeMachine
+from tests.simulation.network import Network
+from tests.simulation.world import World
+
+GROUP_RULE = r"[^:]*"
+
+
+class Broken(AssertionError):
+    """Something that must always hold did not."""
+
+
+class Cluster:
+    """Machines, network, and the watch over them."""
+
+    def __init__(self, seed: int, nodes: int = 3, tablets: int = 2, replication: int = 3, min_in_sync: int = 1) -> None:
+        self.world = World(seed)
+        self.network = Network(self.world)
+        self.supervised = 0.5
+        """Chance that the coordinator is told when a node's process ends."""
+        splits = [f"g{index}" for index in range(1, tablets)]
+        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, nodes)
+        self.coordinator = CoordinatorMachine(self, creation)
+        self.nodes: dict[str, NodeMachine] = {}
+        for index in range(1, nodes + 1):
+            self.nodes[f"n{index}"] = NodeMachine(self, f"n{index}")
+        self.configurations: dict[int, Configuration] = {}
+        """What the coordinator has decided last, as its journal has it."""
+        self._history: dict[tuple[int, int], tuple[int, int]] = {}
+        self.entries_compared = 0
+
+    def start(self) -> None:
+        """Start every process."""
+        self.coordinator.start()
+        for node in self.nodes.values():
+            node.start()
+
+    # ---------------------------------------------------------------- what happens
+
+    def ask(
+        self,
+        source: Any,
+        target: str,
+        request: object,
+        answer: Callable[[object | None], None],
+        forwarded: bool = False,
+    ) -> None:
+        """Send a request to a node as a client does; `answer` gets its answer, or None when the connection broke. When it
+        is held up by the network or the node hangs, no answer comes."""
+        node, network, world = self.nodes[target], self.network, self.world
+        boot = node.boot
+        if not node.alive:
+            world.after(world.random.uniform(0.0005, 0.01), answer, None)
+            return
+        if not network.reaches(source.name, target) or network.loses():
+            world.after(world.random.uniform(0.3, 2.0), answer, None)
+            return
+        answered = [False]
+
+        def reply(message: object | None) -> None:
+            if not node.alive or node.boot != boot:
+                return  # what it forwarded was answered after its own end
+            if answered[0]:
+                raise Broken(f"{target} answered {request} twice")
+            answered[0] = True
+            if not network.reaches(target, source.name) or network.loses():
+                world.after(world.random.uniform(0.3, 2.0), answer, None)
+            else:
+                world.after(network.delay(), answer, message)
+
+        def arrive() -> None:
+            if not node.alive or node.boot != boot:
+                answer(None)
+                return
+            node.put(lambda process, now: process.client_request(reply, request, now, forwarded))
+            node.waiting_answers.append((answered, answer))
+
+        world.after(network.delay(), arrive)
+
+    def tell_coordinator(self, source: str, request: object, answer: Callable[[object | None], None]) -> None:
+        """A request to the coordinator from outside."""
+        coordinator, network, world = self.coordinator, self.network, self.world
+        if not coordinator.alive or not network.reaches(source, coordinator.name):
+            world.after(world.random.uniform(0.001, 0.3), answer, None)
+            return
+
+        def reply(message: object | None) -> None:
+            world.after(network.delay(), answer, message)
+
+        boot = coordinator.boot
+
+        def arrive() -> None:
+            if coordinator.alive and coordinator.boot == boot:
+                coordinator.put(lambda process, now: process.request(reply, request, now))
+
+        world.after(network.delay(), arrive)
+        world.after(1.0, lambda: None)
+
+    def process_ended(self, node: NodeMachine) -> None:
+        """A node's process is gone: who waits for its answers learns that; the supervisor may tell the coordinator."""
+        for answered, answer in node.waiting_answers:
+            if not answered[0]:
+                answered[0] = True
+                self.world.after(self.world.random.uniform(0.0005, 0.01), answer, None)
+        node.waiting_answers.clear()
+        if self.world.random.random() < self.supervised:
+            exited = messages.ProcessExited(node.name, node.boot)
+            delay = self.world.random.uniform(0.001, 0.1)
+            self.world.after(delay, self.tell_coordinator, "supervisor", exited, lambda answer: None)
+
+    # ---------------------------------------------------------------- what must hold
+
+    def decided(self, record: dict[str, Any]) -> None:
+        """The coordinator's journal has one more record."""
+        if record["kind"] != "configurations":
+            self.world.note("coord", "decides", record)
+            return
+        from kvstore.codec import reader
+
+        for written in record["configurations"]:
+            configuration: Configuration = reader(Configuration)(written)
+            before = self.configurations.get(configuration.tablet)
+            if configuration.epoch != (before.epoch if before else 0) + 1:
+                raise Broken(f"epoch {configuration.epoch} after {before}")
+            self.configurations[configuration.tablet] = configuration
+            self.world.note("coord", "decides", brief(configuration))
+
+    def applied(self, node: NodeMachine, tablet: int, replica: DiskReplica, entry: Entry) -> None:
+        """A replica applied an entry: whoever applies that sequence applies the same, and has the same cells afterwards."""
+        if replica.learning is not Learning.INTACT:
+            return
+        self.entries_compared += 1
+        state = (entry.epoch, replica.tablet.digest)
+        known = self._history.setdefault((tablet, entry.last), state)
+        if known != state:
+            raise Broken(f"{node.name}: tablet {tablet} at {entry.last} is {state}, and was {known} elsewhere")
+
+    def check_primaries(self, changed: NodeMachine) -> None:
+        """At most one node can answer reads of a tablet at this instant."""
+        for tablet in self.configurations:
+            if not self._may_answer(changed, tablet):
+                continue
+            others = [n.name for n in self.nodes.values() if n is not changed and self._may_answer(n, tablet)]
+            if others:
+                raise Broken(f"tablet {tablet} is served by {changed.name} and by {others}")
+
+    @staticmethod
+    def _may_answer(node: NodeMachine, tablet: int) -> bool:
+        if node.process is None:
+            return False
+        replica = node.process._replicas.get(tablet)
+        leadership = replica.leadership if replica is not None else None
+        return leadership is not None and leadership.serving and node.clock <= leadership.lease_until
+
+    # ---------------------------------------------------------------- what is so
+
+    def all_in_sync(self) -> bool:
+        """Whether every replica of every tablet is a member, its node lives, and the tablet is served."""
+        for configuration in self.configurations.values():
+            if len(configuration.in_sync) < len(configuration.replicas) or configuration.primary is None:
+                return False
+            for member in configuration.in_sync:
+                process = self.nodes[member.node].process
+                if process is None or process._host.me != member:
+                    return False
+            if not self._may_answer(self.nodes[configuration.primary.node], configuration.tablet):
+                return False
+        return bool(self.configurations)
+
+    def holders(self, tablet: int) -> list[str]:
+        """The nodes that hold everything acknowledged of a tablet, on the disk that they have now."""
+        configuration = self.configurations.get(tablet)
+        if configuration is None:
+            return []
+        return [member.node for member in configuration.in_sync if self._has_disk_of(member)]
+
+    def _has_disk_of(self, member: Member) -> bool:
+        for record in self.coordinator.journal:
+            run = record["kind"] == "run" and record["node"] == member.node
+            if run and record["incarnation"] == member.incarnation:
+                return bool(record["store_id"] == self.nodes[member.node].disk.store_id)
+        return False
+
+    def compare_copies(self) -> None:
+        """At rest, all replicas of a tablet are equal: cells, results, and that they are intact."""
+        for configuration in self.configurations.values():
+            found = set()
+            for name in configuration.replicas:
+                replica = self.nodes[name].engine.tablets[configuration.tablet]  # type: ignore[union-attr]
+                if not replica.intact:
+                    raise Broken(f"{name}: tablet {configuration.tablet} is not intact at rest")
+                found.add((replica.commit, replica.tablet.digest, replica.results.encode()))
+            if len(found) != 1:
+                short = [(commit, digest) for commit, digest, _ in found]
+                raise Broken(f"tablet {configuration.tablet}: the replicas differ at rest: {short}")
+
+
+def brief(configuration: Configuration) -> str:
+    """A configuration in few words."""
+
+    def runs(members: tuple[Member, ...]) -> str:
+        return ",".join(f"{m.node}/{m.incarnation}" for m in members)
+
+    primary = runs((configuration.primary,)) if configuration.primary else "nobody"
+    return (
+        f"tablet {configuration.tablet} epoch {configuration.epoch}: {primary} leads {runs(configuration.in_sync)}"
+        f" learners [{runs(configuration.learners)}] former [{runs(configuration.former)}]"
+    )
+
+

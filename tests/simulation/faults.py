@@ -1,0 +1,201 @@
+"""Faults: what befalls a simulated cluster, at random but repeatably."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvstore.messages import SetDisabled
+from tests.simulation.cluster import Cluster
+from tests.simulation.machine import Machine
+
+
+class Faults:
+    """Does a cluster harm, one thing after another, until it is told to stop; then heals everything."""
+
+    def __init__(self, cluster: Cluster, every: float = 0.7) -> None:
+        """`every`: seconds between two faults, about."""
+        self._cluster, self._world = cluster, cluster.world
+        self._every = every
+        self._going = True
+        self._disabled: set[str] = set()
+        self.kinds: list[tuple[int, Callable[[], None]]] = [
+            (8, self._crash_node),
+            (4, self._crash_between_effects),
+            (6, self._pause_node),
+            (4, self._pause_between_effects),
+            (6, self._cut_one_way),
+            (4, self._cut_off),
+            (2, self._cut_from_coordinator),
+            (4, self._slow_disk),
+            (2, self._failing_disk),
+            (3, self._restart_coordinator),
+            (1, self._pause_coordinator),
+            (1, self._everything_down),
+            (2, self._empty_disk),
+            (2, self._disable),
+            (2, self._lossy),
+            (2, self._slow_network),
+        ]
+
+    def start(self) -> None:
+        """Begin."""
+        self._next()
+
+    def _next(self) -> None:
+        self._world.after(self._world.random.expovariate(1 / self._every), self._strike)
+
+    def _strike(self) -> None:
+        if self._going:
+            weights = [weight for weight, _ in self.kinds]
+            ((_, kind),) = self._world.random.choices(self.kinds, weights)
+            kind()
+            self._next()
+
+    def _node(self) -> Machine:
+        return self._cluster.nodes[self._world.random.choice(list(self._cluster.nodes))]
+
+    def _later(self, least: float, most: float, what: Callable[[], None]) -> None:
+        self._world.after(self._world.random.uniform(least, most), what)
+
+    # ---------------------------------------------------------------- processes
+
+    def _revive(self, machine: Machine) -> None:
+        if not machine.alive:
+            machine.start()
+
+    def _crash_node(self) -> None:
+        node = self._node()
+        if node.alive:
+            node.crash()
+            # often faster than anybody notices
+            self._later(*self._world.random.choice([(0.01, 0.3), (0.3, 4.0)]), lambda: self._revive(node))
+
+    def _crash_between_effects(self) -> None:
+        node = self._node()
+        node.crash_in = self._world.random.randint(0, 30)
+        self._later(1.0, 3.0, lambda: self._revive(node))
+
+    def _pause_node(self) -> None:
+        self._node().pause(self._world.random.choice([0.3, 0.8, 1.1, 1.3, 2.0, 3.5]))
+
+    def _pause_between_effects(self) -> None:
+        self._node().pause_in = (self._world.random.randint(0, 30), self._world.random.uniform(0.5, 3.0))
+
+    def _everything_down(self) -> None:
+        self._world.note("faults", "the power goes everywhere")
+        machines: list[Machine] = [*self._cluster.nodes.values(), self._cluster.coordinator]
+        for machine in machines:
+            machine.crash()
+            self._later(0.1, 2.5, lambda machine=machine: self._revive(machine))  # type: ignore[misc]
+
+    def _restart_coordinator(self) -> None:
+        coordinator = self._cluster.coordinator
+        if self._world.random.random() < 0.5:
+            coordinator.crash_in = self._world.random.randint(0, 5)
+        else:
+            coordinator.crash()
+        self._later(0.05, 3.0, lambda: self._revive(coordinator))
+
+    def _pause_coordinator(self) -> None:
+        self._cluster.coordinator.pause(self._world.random.uniform(0.2, 3.0))
+
+    def _disable(self) -> None:
+        node = self._node()
+        if self._disabled and node.name not in self._disabled:
+            return
+        disabled = node.name not in self._disabled
+        (self._disabled.add if disabled else self._disabled.discard)(node.name)
+        self._set_disabled(node.name, disabled)
+
+    def _set_disabled(self, name: str, disabled: bool) -> None:
+        self._world.note("operator", "disables" if disabled else "enables", name)
+
+        def answered(answer: object | None) -> None:
+            if answer is None and (name in self._disabled) == disabled:
+                self._later(0.3, 0.6, lambda: self._set_disabled(name, disabled))
+
+        self._cluster.tell_coordinator("operator", SetDisabled(name, disabled), answered)
+
+    # ---------------------------------------------------------------- disks
+
+    def _slow_disk(self) -> None:
+        node = self._cluster.nodes[self._node().name]
+        node.sync_time = self._world.random.choice([0.02, 0.2, 2.0])
+        self._world.note(node.name, "has a slow disk:", node.sync_time)
+        self._later(0.5, 3.0, lambda: setattr(node, "sync_time", 0.0005))
+
+    def _failing_disk(self) -> None:
+        node = self._cluster.nodes[self._node().name]
+        node.syncs_fail = True
+        self._later(1.0, 3.0, lambda: self._revive(node))
+
+    def _empty_disk(self) -> None:
+        """Only where what it holds is held elsewhere as well: nothing can be promised for the last copy."""
+        node = self._cluster.nodes[self._node().name]
+        for tablet in self._cluster.configurations:
+            if not [holder for holder in self._cluster.holders(tablet) if holder != node.name]:
+                return
+        if not self._cluster.configurations:
+            return
+        node.crash()
+        node.empty_disk()
+        self._later(0.1, 2.0, lambda: self._revive(node))
+
+    # ---------------------------------------------------------------- network
+
+    def _block(self, pairs: list[tuple[str, str]]) -> None:
+        blocked = self._cluster.network.blocked
+        self._world.note("network", "is CUT:", *(f"{a}→{b}" for a, b in pairs))
+        blocked.update(pairs)
+
+        def heal() -> None:
+            self._world.note("network", "heals:", *(f"{a}→{b}" for a, b in pairs))
+            blocked.difference_update(pairs)
+
+        self._later(0.2, 4.0, heal)
+
+    def _names(self) -> list[str]:
+        return [*self._cluster.nodes, "coord", "client1", "client2", "client3"]
+
+    def _cut_one_way(self) -> None:
+        self._block([tuple(self._world.random.sample(list(self._cluster.nodes), 2))])  # type: ignore[list-item]
+
+    def _cut_off(self) -> None:
+        name = self._node().name
+        others = [other for other in self._names() if other != name]
+        picked = self._world.random.choice([others, [o for o in others if not o.startswith("client")]])
+        self._block([(name, other) for other in picked] + [(other, name) for other in picked])
+
+    def _cut_from_coordinator(self) -> None:
+        name = self._node().name
+        self._block([(name, "coord"), ("coord", name)])
+
+    def _lossy(self) -> None:
+        self._cluster.network.loss = self._world.random.choice([0.001, 0.01, 0.05])
+        self._world.note("network", "loses", self._cluster.network.loss)
+        self._later(0.3, 2.0, lambda: setattr(self._cluster.network, "loss", 0.0))
+
+    def _slow_network(self) -> None:
+        self._cluster.network.slowness = self._world.random.choice([5.0, 50.0, 300.0])
+        self._world.note("network", "is slower:", self._cluster.network.slowness)
+        self._later(0.3, 2.0, lambda: setattr(self._cluster.network, "slowness", 1.0))
+
+    # ---------------------------------------------------------------- the end
+
+    def heal(self) -> None:
+        """No more faults: everything that was broken is mended."""
+        self._going = False
+        self._world.note("faults", "are over")
+        network = self._cluster.network
+        network.blocked.clear()
+        network.loss, network.slowness = 0.0, 1.0
+        for node in self._cluster.nodes.values():
+            node.sync_time = 0.0005
+            node.crash_in = node.pause_in = None
+            node.syncs_fail = False
+            self._revive(node)
+        self._cluster.coordinator.crash_in = None
+        self._revive(self._cluster.coordinator)
+        for name in sorted(self._disabled):
+            self._disabled.discard(name)
+            self._set_disabled(name, False)

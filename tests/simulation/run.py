@@ -1,0 +1,126 @@
+"""One run: a cluster, clients, faults for a while, then peace; and the judgement.
+
+What is judged: every group's history is linearizable; whoever applies a sequence has the same cells after it; never can two
+nodes answer for a tablet at one instant; once the faults stop the clients get on, every replica comes back into the set, and
+all are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.simulation.checker import first_contradiction
+from tests.simulation.clients import Client
+from tests.simulation.cluster import Broken, Cluster
+from tests.simulation.faults import Faults
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run is made of. Times in seconds of the simulated world."""
+
+    nodes: int = 3
+    tablets: int = 2
+    clients: int = 3
+    callers: int = 2
+    groups: int = 6
+    pause: float = 0.06
+    calm: float = 1.0
+    trouble: float = 8.0
+    every: float = 0.6
+    peace: float = 25.0
+    min_in_sync: int = 1
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run. `failure` is None when all held."""
+
+    seed: int
+    failure: str | None
+    story: str
+    done: int
+    failed: int
+    compared: int
+    epochs: int
+
+
+def plan_of(seed: int) -> Plan:
+    """A plan for a seed: mostly three nodes, sometimes more, sometimes a stricter cluster."""
+    shapes = [Plan(), Plan(), Plan(tablets=1), Plan(nodes=4, tablets=3), Plan(nodes=5, tablets=4), Plan(min_in_sync=2)]
+    return shapes[seed % len(shapes)]
+
+
+def run(seed: int, plan: Plan | None = None) -> Outcome:
+    """Play one run."""
+    plan = plan or plan_of(seed)
+    cluster = Cluster(seed, plan.nodes, plan.tablets, min(3, plan.nodes), plan.min_in_sync)
+    groups = [f"g{index}" for index in range(plan.groups)]
+    clients = [Client(cluster, number + 1, groups) for number in range(plan.clients)]
+    try:
+        _play(cluster, clients, plan)
+        _judge(clients, groups)
+        failure = None
+    except AssertionError as error:
+        failure = f"{type(error).__name__}: {error}" if not isinstance(error, Broken) else str(error)
+        if not isinstance(error, Broken):
+            import traceback
+
+            failure = traceback.format_exc()
+    return Outcome(
+        seed,
+        failure,
+        cluster.world.story() if failure else "",
+        sum(client.done for client in clients),
+        sum(client.failed for client in clients),
+        cluster.entries_compared,
+        sum(configuration.epoch for configuration in cluster.configurations.values()),
+    )
+
+
+def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:
+    world = cluster.world
+    cluster.start()
+    for client in clients:
+        for _ in range(plan.callers):
+            client.start_caller(plan.pause)
+    world.run(plan.calm)
+    faults = Faults(cluster, plan.every)
+    faults.start()
+    world.run(plan.calm + plan.trouble)
+    faults.heal()
+    done = sum(client.done for client in clients)
+    _wait_for_full_sets(cluster, plan)
+    world.run(world.now + 1.0)
+    if sum(client.done for client in clients) <= done:
+        raise Broken("no client gets anything done after the faults")
+    for client in clients:
+        client.running = False
+    end = world.now + 15.0
+    while world.now < end and any(client.busy for client in clients):
+        world.run(world.now + 0.25)
+    if any(client.busy for client in clients):
+        raise Broken("a client still waits long after its deadline")
+    # what was paused or slow when the faults ended may have cost a member its place since
+    _wait_for_full_sets(cluster, plan)
+    world.run(world.now + 0.5)
+    cluster.compare_copies()
+
+
+def _wait_for_full_sets(cluster: Cluster, plan: Plan) -> None:
+    world = cluster.world
+    end = world.now + plan.peace
+    steady = 0
+    while world.now < end and steady < 6:
+        world.run(world.now + 0.25)
+        steady = steady + 1 if cluster.all_in_sync() else 0
+    if steady < 6:
+        raise Broken(f"{plan.peace} s after the last fault the in-sync sets are not full again")
+
+
+def _judge(clients: list[Client], groups: list[str]) -> None:
+    for group in groups:
+        history = [operation for client in clients for operation in client.history[group]]
+        contradiction = first_contradiction(history)
+        if contradiction is not None:
+            raise Broken(f"group {group}: {contradiction}")
