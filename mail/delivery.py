@@ -293,22 +293,25 @@ def sweep(client: Client, *, polite_for: int = POLITE_FOR) -> int:
     fails is reported and left for the next sweep; it keeps none of the others waiting.
     """
     done = 0
-    for uid, pointer in _pointers(client):
+    for uid, value in _pointers(client):
         if _age(uid) < polite_for:
             continue
         try:
-            done += _carry_on(client, uid, pointer)
+            done += _carry_on(client, uid, Pointer.decode(value))
         except StoreError as error:
-            logger.warning("message %s of %s stays in the outbox: %s", uid, pointer.user, error)
+            logger.warning("message %s stays in the outbox: %s", uid, error)
+        except Exception:  # a damaged record: for a person to look at, while all other mail goes on
+            logger.exception("message %s stays in the outbox", uid)
     return done
 
 
-def _pointers(client: Client) -> Iterator[tuple[str, Pointer]]:
+def _pointers(client: Client) -> Iterator[tuple[str, bytes]]:
+    """Every sent message that an index row points to, with the encoded `Pointer`."""
     for row in schema.outbox_index_rows():
         start = ""
         while cells := client.get_row(row, limit=SWEEP_PAGE, start=start):
             for uid, cell in cells.items():
-                yield uid, Pointer.decode(cell.value)
+                yield uid, cell.value
             start = max(cells) + "\0"
 
 

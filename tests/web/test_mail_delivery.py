@@ -333,6 +333,18 @@ def test_two_sweeps_at_once_do_no_harm(ada: Correspondent, grace: Correspondent,
     assert outbox_is_empty(ada)
 
 
+def test_a_damaged_record_in_the_outbox_keeps_no_other_mail_waiting(ada: Correspondent, grace: Correspondent) -> None:
+    damaged = ["0" * 20 + f"{shard:04x}" for shard in range(schema.OUTBOX_SHARDS)]  # the first of every index row
+    for uid in damaged:
+        store().put(schema.outbox_index_row(uid), uid, b"not a pointer")
+    with pytest.raises(Crash):
+        send(Faulty(before=crash_from(2)), ada, ada.write(grace.name, "Behind it"))
+    sweep()
+    for uid in damaged:
+        store().delete(schema.outbox_index_row(uid), uid)
+    assert grace.subjects() == ["Behind it"]
+
+
 def test_the_sweeper_goes_on_after_a_sweep_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[Exception] = [Unavailable("failing over"), RuntimeError("an odd record")]
     swept = threading.Event()
