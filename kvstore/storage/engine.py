@@ -232,7 +232,9 @@ class Engine:
         if empty:
             replica.dirty_from = None  # nothing logged before is needed
         replica.begin_learning(empty)
-        return self._log(Kind.LEARN, tablet_id, parts=[bytes([empty])])
+        # Replay may know an older commit point than this one: the entries between them are in the cells, the learner finds
+        # their versions right and does not install them. So the record says how far the tail is applied before it is cut.
+        return self._log(Kind.LEARN, tablet_id, first=replica.commit, parts=[encode_range(*replica.range, empty)])
 
     def install(self, tablet_id: int, cells: Sequence[tuple[str, str, Version, Buffer | None]]) -> int:
         """Make cells exactly what the primary has: (row, column, version, value; None when it is gone)."""
@@ -336,7 +338,7 @@ class Engine:
     def log_damage(self, replica: DiskReplica) -> int:
         """Log that a replica is damaged, so that it stays so when what showed it is gone."""
         replica.dirty_from = None  # of what was logged before, nothing is worth keeping
-        return self._log(Kind.DAMAGED, replica.id, parts=[replica.damage.encode()])
+        return self._log(Kind.DAMAGED, replica.id, parts=[encode_range(*replica.range, replica.damage)])
 
     def _read_back(self, position: Position, length: int) -> bytes:
         return self.wal.read(position.segment, position.offset, length)

@@ -8,14 +8,17 @@ Every record names a tablet and an epoch; `first` and the payload depend on the 
     COMMIT    first: the commit point
     EPOCH     epoch: the highest that the replica has seen
     CUT       first: logged entries above this sequence never were
-    LEARN     the replica is not intact from here on; its tail is cut, entries that follow are held back. Payload: one byte, 1
-              if it begins with no cells (it had been damaged), else 0
+    LEARN     the replica is not intact from here on; its tail above `first` (its commit point then) is cut, entries that
+              follow are held back. Payload: msgpack
+              [start, end or nil, range version, whether it begins with no cells (it had been damaged)]
     INSTALL   cells as the primary has them: cell list (below)
     FINISH    first: the commit point c that the results belong to. epoch: that of the entry that ends there. Payload: u64 where
               the held-back entries begin (the sequence before the first), then the results (`kvstore.storage.results`).
               Held-back entries up to c are applied where newer, those behind as ever
     MOVED     values copied to here from a segment that is to be freed: cell list; a cell that is still the same points here now
-    DAMAGED   the replica is not to be trusted. Payload: why, in UTF-8
+    DAMAGED   the replica is not to be trusted. Payload: msgpack [start, end or nil, range version, why]
+
+DAMAGED, and LEARN with no cells, begin the replica if the log before them is gone: nothing of it was worth keeping.
 
 Cell list: u32 length of the msgpack part, the msgpack part, then the bulk values with nothing between them. The msgpack part is
 an array of [key: bin (`kvstore.storage.cellkey`), packed: bin or nil]: the cell in the form of `kvstore.storage.cell`, nil
@@ -27,6 +30,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from typing import Any
 
 import msgpack
 
@@ -54,16 +58,16 @@ class Kind(IntEnum):
     DAMAGED = 12
 
 
-def encode_range(start: str, end: str | None, range_version: int) -> bytes:
-    """The payload of CREATE."""
-    packed: bytes = msgpack.packb([start, end, range_version])
+def encode_range(start: str, end: str | None, range_version: int, *more: object) -> bytes:
+    """The payload of CREATE, LEARN and DAMAGED."""
+    packed: bytes = msgpack.packb([start, end, range_version, *more])
     return packed
 
 
-def decode_range(payload: bytes) -> tuple[str, str | None, int]:
-    """(start, end, range version) of a CREATE."""
-    start, end, range_version = msgpack.unpackb(payload)
-    return start, end, range_version
+def decode_range(payload: bytes) -> tuple[str, str | None, int, list[Any]]:
+    """(start, end, range version, what follows) of a CREATE, LEARN or DAMAGED."""
+    start, end, range_version, *more = msgpack.unpackb(payload)
+    return start, end, range_version, more
 
 
 def encode_cells(cells: Iterable[tuple[bytes, bytes | None]], values: list[Buffer]) -> tuple[list[Buffer], int]:

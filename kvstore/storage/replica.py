@@ -30,7 +30,10 @@ class Learning(Enum):
 
 
 class Logged(NamedTuple):
-    """An entry in the log that is not applied. `payload`, `length`: where its bytes lie, to read bulk parts back."""
+    """An entry in the log that is not applied. `payload`, `length`: where its bytes lie, to read bulk parts back.
+
+    `stripped`: its bulk parts are not in memory. `held`: it came while the replica was learning.
+    """
 
     entry: Entry
     place: Place
@@ -38,6 +41,7 @@ class Logged(NamedTuple):
     payload: Position
     length: int
     stripped: bool
+    held: bool
 
 
 class DiskReplica:
@@ -79,6 +83,19 @@ class DiskReplica:
     def intact(self) -> bool:
         """Whether the cells are, without doubt, those of the commit point."""
         return self.learning is Learning.INTACT
+
+    @property
+    def range(self) -> tuple[str, str | None, int]:
+        """(start, end, range version)."""
+        return self.start, self.end, self.range_version
+
+    @property
+    def may_checkpoint(self) -> bool:
+        """Whether it is intact, and nothing that it held back while learning is left in the tail.
+
+        Replay after a checkpoint begins at the tail; it must not begin inside a learning that the checkpoint has behind it.
+        """
+        return self.intact and (not self.logged or not self.logged[0].held)
 
     @property
     def tail(self) -> list[Entry]:
@@ -132,9 +149,10 @@ class DiskReplica:
             self.held_from = entry.first - 1
         length = entry.payload_size
         has_bulk = length > entry.bulk_start
-        stripped = has_bulk and self.learning is Learning.HOLDING
+        held = self.learning is Learning.HOLDING
+        stripped = has_bulk and held
         kept = _without_bulk(entry) if stripped else entry
-        self.logged.append(Logged(kept, place, position, payload, length, stripped))
+        self.logged.append(Logged(kept, place, position, payload, length, stripped, held))
         self.epoch = max(self.epoch, entry.epoch)
         self.bytes_since_checkpoint += entry.bulk_start
 

@@ -21,7 +21,7 @@ from kvstore.storage.engine import Engine
 from kvstore.storage.failures import CorruptValue, DiskFailed
 from kvstore.storage.manifest import Manifest, write_manifest
 from kvstore.storage.replica import DiskReplica
-from kvstore.storage.segment import Position
+from kvstore.storage.segment import FIRST_RECORD, Position
 from kvstore.storage.segments import NO_ROOM
 
 Job = Generator[Pause, None, None]
@@ -76,7 +76,7 @@ def maintain(engine: Engine) -> None:
 
 def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
     """Write a checkpoint of an intact replica as it is now. Given up when the replica ends, learns or is damaged meanwhile."""
-    assert replica.intact
+    assert replica.may_checkpoint
     number = engine.next_checkpoint
     engine.next_checkpoint += 1
     path = engine.checkpoint_path(replica.id, number)
@@ -116,10 +116,8 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
 
 
 def _head(engine: Engine, replica: DiskReplica, number: int) -> Head:
-    # Replay begins at the first entry that is not applied. With none, at what is synced: what is logged behind that comes after
-    # everything that the snapshot holds, or is in it already and then skipped by its sequence.
-    synced = Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF)
-    place = min(replica.logged[0].position, synced) if replica.logged else synced
+    # Replay begins at the first entry that is not applied; with none, at what is logged next: all before is in the snapshot.
+    place = replica.logged[0].position if replica.logged else engine.wal.position
     return Head(
         engine.store_id,
         replica.id,
@@ -152,7 +150,7 @@ def _checkpoint_due(engine: Engine) -> DiskReplica | None:
     options = engine.options
     if engine.is_full:
         return None
-    intact = [r for r in engine.tablets.values() if r.intact and r.dirty_from is not None]
+    intact = [r for r in engine.tablets.values() if r.may_checkpoint and r.dirty_from is not None]
     for replica in intact:
         if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
             return replica
@@ -185,7 +183,7 @@ def needed_log_start(engine: Engine) -> Position:
     synced = Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF)
     needed = [r.dirty_from for r in engine.tablets.values() if r.dirty_from is not None]
     # the record that dropped a tablet stays until the tablet's checkpoint is gone, or the tablet would come back
-    needed += [Position(segment, 0) for _, segment, _ in engine.doomed]
+    needed += [Position(segment, FIRST_RECORD) for _, segment, _ in engine.doomed]
     return min([synced, *needed])
 
 

@@ -114,6 +114,7 @@ class Wal:
         self._waiting: list[_Waiting] = []
         self._in_flight: Batch | None = None
         self._synced = 0
+        self._appended = 0
 
     # ------------------------------------------------------------------ opening
 
@@ -162,7 +163,7 @@ class Wal:
         self._replayed = True
         self._generation = last + 1
         self._capacity = self.folder.options.segment_size
-        self._synced = lsn_of(last, FIRST_RECORD if end is None else end)
+        self._synced = self._appended = lsn_of(last, FIRST_RECORD if end is None else end)
         if end is not None and end + RECORD_HEADER <= self.folder.segments[last].capacity:
             fd = self.folder.descriptor(last)
             closing = encode_record_header(self._seed, Position(last, end), end, END, 0, 0, 0, 0, _EMPTY_CRC)
@@ -194,7 +195,8 @@ class Wal:
         self._offset += size
         self.payload_at = Position(self._generation, position.offset + RECORD_HEADER)
         self.figures.records += 1
-        return lsn_of(self._generation, self._offset)
+        self._appended = lsn_of(self._generation, self._offset)
+        return self._appended
 
     def _turn_over(self, size: int) -> None:
         """Go on in a new segment that can hold a record of `size` bytes. Room for the end record was always left."""
@@ -218,8 +220,8 @@ class Wal:
 
     @property
     def appended(self) -> int:
-        """The lsn of the end of what was appended."""
-        return lsn_of(self._generation, self._offset)
+        """The lsn of what was appended last; `synced` reaches it."""
+        return self._appended
 
     @property
     def synced(self) -> int:
