@@ -276,13 +276,15 @@ class Registered:
 class Heartbeat:
     """Every `HEARTBEAT_INTERVAL`. `disk_age` is for how many seconds the log has wanted to reach the disk and did not;
     `full`: there is no room left for writes. The first heartbeat of a run is what makes the run count: a registration alone
-    may be the last word of a process that has died since."""
+    may be the last word of a process that has died since. `leaving`: the process is about to stop, and waits a moment for its
+    roles to move away."""
 
     sender: Member
     disk_age: float
     replicas: list[ReplicaReport]
     figures: dict[str, float]
     full: bool = False
+    leaving: bool = False
 
 
 @dataclass(slots=True)

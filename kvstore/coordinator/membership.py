@@ -46,6 +46,7 @@ class Node:
     heard_at: float | None = None
     disk_age: float = 0.0
     full: bool = False
+    leaving: bool = False
     reports: dict[int, ReplicaReport] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
     vouched: dict[int, int] = field(default_factory=dict)
@@ -99,6 +100,7 @@ class Membership:
             self.restore(record)
         node.heard_at = self._now
         node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
+        node.leaving = message.leaving
         node.reports = {report.tablet: report for report in message.replicas}
         return True, record
 
@@ -195,9 +197,10 @@ class Membership:
         return self._now - self._started < settings.COORDINATOR_GRACE
 
     def fit(self, name: str) -> bool:
-        """Whether the node may take part: alive, its log reaches the disk (trap 5), it has room, nobody disabled it."""
+        """Whether the node may take part: alive and not about to stop, its log reaches the disk (trap 5), it has room, nobody
+        disabled it."""
         node = self.nodes.get(name)
-        if node is None or not self.alive(name) or node.disabled:
+        if node is None or not self.alive(name) or node.disabled or node.leaving:
             return False
         return node.disk_age <= settings.DISK_STALL and not node.full
 

@@ -74,6 +74,8 @@ def _state(nodes: Membership, node: Node, member_of: int, now: float) -> str:
         return "down"
     if node.disabled:
         return "draining" if member_of else "disabled"
+    if node.leaving:
+        return "draining"
     return "up" if now - node.heard_at <= settings.HEARTBEAT_SUSPECT else "suspect"
 
 

@@ -86,6 +86,7 @@ class Node:
         self._beaconed = started
         self._damage_told = started
         self._disk_age = 0.0
+        self._leaving = False
         self._figures: dict[str, float] = {}
         self._peer_handlers: dict[type, Callable[[Replica, Any, float], None]] = {
             Establish: Replica.establish,
@@ -135,7 +136,7 @@ class Node:
         self._disk_age, self._figures = disk_age, figures
         if self._host.me.incarnation == 0 or self._host.failed:
             return None
-        return Heartbeat(self._host.me, disk_age, self._reports(), figures, self._host.full)
+        return Heartbeat(self._host.me, disk_age, self._reports(), figures, self._host.full, self._leaving)
 
     def _reports(self) -> list[Any]:
         reports = [replica.report() for replica in self._replicas.values()]
@@ -364,6 +365,10 @@ class Node:
             self._host.wake_log = False
             out.append(WakeLog())
         return out
+
+    def leave(self) -> None:
+        """The process is about to stop: heartbeats say so from now on, and the coordinator moves its roles to others."""
+        self._leaving = True
 
     @property
     def idle(self) -> bool:

@@ -47,7 +47,10 @@ from kvstore.supervision import (
 )
 from kvstore.wire import NUMBERS, WRITE, encode, read_message
 
+LEAVE_PATIENCE = 1.2
+"""Seconds that a node which is told to stop waits for its roles to move away."""
 _TICK = 0.02
+_LOOK = 0.01
 _FROM_PEERS = (messages.PeerMessage, messages.Beacon, messages.Grant)
 _FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAnswer)
 _REQUEST_KINDS = frozenset(
@@ -107,7 +110,17 @@ class NodeServer:
         spawn("heart", tick_for_ever, settings.HEARTBEAT_INTERVAL, self._beat)
 
     def leave(self) -> None:
-        """Stop in order: what was acknowledged is on disk, so there is only the log to be closed."""
+        """Stop in order: let the coordinator move this node's roles to others first, so that nobody waits for a node that
+        is not there any more; then close the log. Everything acknowledged is on disk already.
+
+        Takes `LEAVE_PATIENCE` at most: where there is nobody else, or no coordinator, the roles go down with the process.
+        """
+        self._node.leave()
+        self._beat(clock.now())
+        deadline = clock.now() + LEAVE_PATIENCE
+        while not self._node.idle and self._coordinator.up and clock.now() < deadline:
+            gevent.sleep(_LOOK)
+        gevent.sleep(_LOOK)  # the last answers and farewells leave with this turn of the loop
         self._listener.close()
         self._coordinator.stop()
         self._committer.stop()
