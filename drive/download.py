@@ -20,7 +20,7 @@ from drive.node import Node
 from kvstore.client import Client
 from kvstore.errors import TryAgain
 
-READ_AHEAD = 3
+READ_AHEAD = 2
 """Chunks being read, or waiting to be sent, besides the one that is sent."""
 
 PATIENCE = 60.0
@@ -106,7 +106,10 @@ def stream(store: Client, user: str, node: Node, span: Span) -> Iterator[bytes]:
 
 def _pieces(store: Client, user: str, node: Node, span: Span, head: bytes, rest: range) -> Iterator[bytes]:
     offset = span.start // schema.CHUNK_SIZE * schema.CHUNK_SIZE
-    yield head[span.start - offset : span.end - offset]
+    if span.start > offset or span.end < offset + len(head):
+        head = head[span.start - offset : span.end - offset]
+    yield head
+    del head  # or 4 MiB would be held until the last byte is sent
     if not rest:
         return
     ahead: deque[Future[bytes]] = deque()
@@ -119,6 +122,7 @@ def _pieces(store: Client, user: str, node: Node, span: Span, head: bytes, rest:
             data = ahead.popleft().result()
             end = span.end - number * schema.CHUNK_SIZE
             yield data if end >= len(data) else data[:end]
+            del data
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -290,4 +290,3 @@ def test_an_upload_survives_the_primary_of_its_drive(
     expect(item(ada.page, "large.bin")).to_be_visible(timeout=60_000)
     expect(ada.page.locator("[data-item]")).to_have_count(1)
     assert ada.downloaded("large.bin") == large_file.read_bytes()
-    harmed_cluster.wait_until_whole()
