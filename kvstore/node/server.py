@@ -35,6 +35,7 @@ from kvstore.node.node import Node
 from kvstore.node.peers import Peers
 from kvstore.storage.commit import GroupCommitter
 from kvstore.storage.engine import Engine
+from kvstore.storage.maintenance import Maintenance, settle_collector
 from kvstore.supervision import (
     PauseMeter,
     crash_on_error,
@@ -91,6 +92,7 @@ class NodeServer:
         )
         self._coordinator.aim([parse_address(text) for text in coordinators.split(",")])
         self._committer = GroupCommitter(engine, self._synced, self._log_failed)
+        self._maintenance = Maintenance(engine, self._committer.wake, self._log_failed)
         self._sent_last: tuple[Any, list[Any]] = (None, [])
         self._listener = Listener(listen, key, name, self._serve, spawn, say)
 
@@ -104,6 +106,7 @@ class NodeServer:
         self._engine.on_corrupt = self._damaged
         spawn("pause meter", self._meter.run)
         self._committer.start()
+        self._maintenance.start()
         spawn("listener", self._listener.run)
         spawn("link to the coordinator", self._coordinator.run)
         spawn("ticker", tick_for_ever, _TICK, self._tick)
@@ -123,6 +126,7 @@ class NodeServer:
         gevent.sleep(_LOOK)  # the last answers and farewells leave with this turn of the loop
         self._listener.close()
         self._coordinator.stop()
+        self._maintenance.stop()
         self._committer.stop()
         self._engine.close()
 
@@ -211,7 +215,6 @@ class NodeServer:
         self._wake()
 
     def _beat(self, now: float) -> None:
-        self._engine.look_at_space()
         try:
             self._engine.check_space()
         except NoSpace:
@@ -340,6 +343,7 @@ def main(argv: list[str]) -> int:
         say(f"{options.id}: {error.filename or options.listen}: {error.strerror or error}")
         return 1
     crash_on_error()
+    settle_collector()
     stopped = gevent.event.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stopped.set)
