@@ -126,6 +126,9 @@ class CatchUp:
 
     def _mark(self) -> None:
         self._stage = Stage.MARKING
+        # what is applied is compared with the primary's cells, so replay must apply it too before it cuts the tail: the
+        # log knows of a commit point only from what came after it
+        self._host.engine.append_commit(self._replica.tablet, self._replica.disk.commit)
         self._replica.settle(self._host.engine.begin_learning(self._replica.tablet))
 
     def start_over(self) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from kvstore import messages
 from kvstore.coordinator.coordinator import Creation
 from kvstore.messages import Configuration, Member
-from kvstore.mutation import Entry
 from kvstore.storage.replica import DiskReplica, Learning
 from tests.simulation.machines import CoordinatorMachine, NodeMachine
 from tests.simulation.network import Network
@@ -136,15 +135,16 @@ class Cluster:
             self.configurations[configuration.tablet] = configuration
             self.world.note("coord", "decides", brief(configuration))
 
-    def applied(self, node: NodeMachine, tablet: int, replica: DiskReplica, entry: Entry) -> None:
-        """A replica applied an entry: whoever applies that sequence applies the same, and has the same cells afterwards."""
+    def moved(self, node: NodeMachine, tablet: int, replica: DiskReplica) -> None:
+        """A replica applied an entry, learnt, or was replayed: whoever stands at that sequence has the same cells, by an
+        entry of the same epoch."""
         if replica.learning is not Learning.INTACT:
             return
         self.entries_compared += 1
-        state = (entry.epoch, replica.tablet.digest)
-        known = self._history.setdefault((tablet, entry.last), state)
+        state = (replica.commit_epoch, replica.tablet.digest)
+        known = self._history.setdefault((tablet, replica.commit), state)
         if known != state:
-            raise Broken(f"{node.name}: tablet {tablet} at {entry.last} is {state}, and was {known} elsewhere")
+            raise Broken(f"{node.name}: tablet {tablet} at {replica.commit} is {state}, and was {known} elsewhere")
 
     def check_primaries(self, changed: NodeMachine) -> None:
         """At most one node can answer reads of a tablet at this instant."""
@@ -191,6 +191,10 @@ class Cluster:
             if run and record["incarnation"] == member.incarnation:
                 return bool(record["store_id"] == self.nodes[member.node].disk.store_id)
         return False
+
+    def lost(self) -> bool:
+        """Whether some tablet's every copy is gone with its disk: what was the last one was emptied."""
+        return any(c.in_sync and not self.holders(tablet) for tablet, c in self.configurations.items())
 
     def compare_copies(self) -> None:
         """At rest, all replicas of a tablet are equal: cells, results, and that they are intact."""

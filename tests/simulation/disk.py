@@ -45,7 +45,7 @@ class SimulatedEngine:
         self.store_id = disk.store_id
         self.tablets: dict[int, DiskReplica] = {}
         self.on_corrupt: Callable[[int, str], None] = lambda tablet, why: None
-        self.on_applied: Callable[[int, DiskReplica, Entry], None] = lambda tablet, replica, entry: None
+        self.on_moved: Callable[[int, DiskReplica], None] = lambda tablet, replica: None
         self.corrupt: set[BulkRef] = set()
         self._replaying = True
         for number, (kind, tablet, what) in enumerate(disk.records):
@@ -92,7 +92,9 @@ class SimulatedEngine:
         replica = self.tablets[tablet]
         assert replica.may_finish(commit), (replica.learning, replica.held_from, commit, replica.last)
         begin = commit if replica.held_from is None else replica.held_from
-        return self._log("finish", tablet, results, begin, commit_epoch, commit)
+        lsn = self._log("finish", tablet, results, begin, commit_epoch, commit)
+        self.on_moved(tablet, replica)
+        return lsn
 
     def mark_damaged(self, tablet: int, why: str) -> None:
         if self.tablets[tablet].learning is not Learning.DAMAGED:
@@ -107,7 +109,7 @@ class SimulatedEngine:
             if not applied:
                 break
             done += applied
-            self.on_applied(tablet, replica, applied[0][0])
+            self.on_moved(tablet, replica)
         return done
 
     def read(self, cell: StoredCell) -> bytes:

@@ -130,7 +130,8 @@ class Faults:
         self._later(1.0, 3.0, lambda: self._revive(node))
 
     def _empty_disk(self) -> None:
-        """Only where what it holds is held elsewhere as well: nothing can be promised for the last copy."""
+        """Only where what it holds is held elsewhere as well. It may still have been the last copy when nobody had noticed
+        yet: then nothing can be promised (`Cluster.lost`)."""
         node = self._cluster.nodes[self._node().name]
         for tablet in self._cluster.configurations:
             if not [holder for holder in self._cluster.holders(tablet) if holder != node.name]:

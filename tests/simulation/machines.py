@@ -42,7 +42,9 @@ class NodeMachine(Machine):
 
     def make_process(self) -> Node:
         self.engine = SimulatedEngine(self.disk)
-        self.engine.on_applied = lambda tablet, replica, entry: self.cluster.applied(self, tablet, replica, entry)
+        self.engine.on_moved = lambda tablet, replica: self.cluster.moved(self, tablet, replica)
+        for tablet, replica in self.engine.tablets.items():
+            self.cluster.moved(self, tablet, replica)
         self._syncing, self._wanting_since, self.syncs_fail = False, None, False
         boot = f"{self.name}-boot-{self.boot}"
         address, pid = f"{self.name}:1", self.boot

@@ -27,6 +27,9 @@ class Party(Protocol):
 class Network:
     """Who reaches whom, and how well."""
 
+    LONGEST = 3.0
+    """Seconds that a message takes at most: what takes longer has broken its connection."""
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.blocked: set[tuple[str, str]] = set()
@@ -40,7 +43,7 @@ class Network:
         base = chance.uniform(0.0001, 0.001)
         if chance.random() < 0.02:
             base += chance.uniform(0.0, 0.1)
-        return base * self.slowness
+        return min(base * self.slowness, self.LONGEST)
 
     def reaches(self, source: str, target: str) -> bool:
         """Whether the direction is open at this moment."""

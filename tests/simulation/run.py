@@ -62,6 +62,8 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         _judge(clients, groups)
         failure = None
     except AssertionError as error:
+        if cluster.lost():
+            return Outcome(seed, None, "", 0, 0, 0, 0)
         failure = f"{type(error).__name__}: {error}" if not isinstance(error, Broken) else str(error)
         if not isinstance(error, Broken):
             import traceback
