@@ -184,7 +184,7 @@ def test_the_trash_is_emptied_after_a_question(people: Any) -> None:
     page.keyboard.press("Delete")
     expect(page.get_by_text("Your files will be here")).to_be_visible()
     page.get_by_role("link", name="Trash").click()
-    expect(page.get_by_text("a.txt", exact=True)).to_be_visible()
+    expect(page.locator(".drive-link", has_text="a.txt")).to_be_visible()
     page.get_by_text("Empty trash").click()
     expect(page.locator("dialog")).to_contain_text("cannot be undone")
     page.locator("dialog").get_by_role("button", name="Empty trash").click()

@@ -114,7 +114,8 @@
 
   // --- Fetching the list again ----------------------------------------------------------------------------------
 
-  let kept = null; // what is to be chosen, and shown in detail, when the list is there again
+  let staying = false; // the answer under way is this same list: what is chosen, and how far it is scrolled, stays
+  let kept = null;
 
   function refresh(to = null) {
     const away = to && to !== location.pathname;
@@ -124,7 +125,7 @@
       address.searchParams.delete("page");
       address.searchParams.set("pages", loaded);
     }
-    kept = away ? null : { chosen: new Set(chosen().map((row) => row.dataset.item)), scroll: scrollY };
+    staying = !away;
     htmx.ajax("GET", address.pathname + address.search, { target: "#content", swap: "innerHTML" }).then(() => {
       if (away) history.pushState({ htmx: true }, "", to);
     });
@@ -135,17 +136,22 @@
     refresh(event.detail?.to);
   });
 
-  document.body.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target?.id === "drive-dialog" && dialog.childElementCount) showDialog();
-    showSelection(); // also after "more": the box for all may be half full now
-  });
-  document.body.addEventListener("htmx:afterSettle", (event) => {
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target?.id !== "content") return;
-    lastRow = null;
-    for (const row of kept ? rows() : []) box(row).checked = kept.chosen.has(row.dataset.item);
-    if (kept) scrollTo({ top: kept.scroll });
-    kept = null;
-    showSelection();
+    // Now, not when it was asked for: somebody may have chosen more since.
+    kept = staying ? { chosen: new Set(chosen().map((row) => row.dataset.item)), scroll: scrollY } : null;
+    staying = false;
+  });
+  document.body.addEventListener("htmx:afterSwap", (event) => {
+    const target = event.detail.target?.id;
+    if (target === "drive-dialog" && dialog.childElementCount) showDialog();
+    if (target === "content") {
+      lastRow = null;
+      for (const row of kept ? rows() : []) box(row).checked = kept.chosen.has(row.dataset.item);
+      if (kept) scrollTo({ top: kept.scroll });
+      kept = null;
+    }
+    showSelection(); // also after "more": the box for all may be half full now
   });
 
   // --- The menu of a row, made when it is first opened ------------------------------------------------------------
