@@ -154,8 +154,9 @@ def _checkpoint_due(engine: Engine) -> DiskReplica | None:
     for replica in intact:
         if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
             return replica
-    if intact and _log_since(engine, oldest := min(intact, key=_dirty_from)) > options.replay_most:
-        return oldest
+    for replica in sorted(intact, key=_dirty_from):
+        if _log_since(engine, replica) > options.replay_most and _would_advance(engine, replica):
+            return replica
     for replica in intact:
         # segments in which no value lives any more, but which the last checkpoint still points into
         held = [g for g in replica.checkpoint_segments if g not in replica.tablet.bulk_bytes]
@@ -167,6 +168,12 @@ def _checkpoint_due(engine: Engine) -> DiskReplica | None:
 def _dirty_from(replica: DiskReplica) -> Position:
     assert replica.dirty_from is not None
     return replica.dirty_from
+
+
+def _would_advance(engine: Engine, replica: DiskReplica) -> bool:
+    """Whether a checkpoint would let a segment go: not while the oldest log that the replica needs is its own tail."""
+    after = replica.logged[0].position if replica.logged else engine.wal.position
+    return after.segment > _dirty_from(replica).segment
 
 
 def _log_since(engine: Engine, replica: DiskReplica) -> int:
@@ -202,11 +209,17 @@ def _releasable(engine: Engine) -> bool:
 
 def _release(engine: Engine) -> Job:
     start = needed_log_start(engine)
+    free = _free_segments(engine, start)
+    # What is needed was judged by records of which some may not be on disk (a tablet was dropped, a replica began anew, a value
+    # was deleted): if a crash took those away, the log that they made needless would be needed again.
+    needs_log = engine.wal.appended
+    while engine.wal.synced < needs_log:
+        yield None
     if start > engine.log_start:
         manifest = Manifest(engine.store_id, start)
         yield lambda: write_manifest(engine.files, engine.folder, manifest)
         engine.log_start = start
-    for generation in _free_segments(engine, start):
+    for generation in free:
         engine.wal.retire(generation)
         engine.figures.segments_freed += 1
         yield None
