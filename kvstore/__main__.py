@@ -48,7 +48,7 @@ def _run_backup(argv: list[str]) -> int:
 
 
 def _run_restore(argv: list[str]) -> int:
-    from kvstore.storage.restore import main
+    from kvstore.restore import main
 
     return main(argv)
 

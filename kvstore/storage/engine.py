@@ -2,6 +2,7 @@
 
     data folder/
       LOCK            held by the process that works on it
+      HOLD            held by whoever removes something, or wants nothing removed meanwhile
       store           who the folder is, and where replay begins (`kvstore.storage.manifest`)
       log/            segments of the write-ahead log (`kvstore.storage.segment`)
       checkpoints/    one per tablet (`kvstore.storage.checkpoint`)
@@ -36,6 +37,9 @@ from kvstore.storage.results import Result, ResultTable
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.wal import Wal
+
+HOLD = "HOLD"
+"""File in the data folder: while another process has locked it, nothing there is removed (`kvstore.storage.backup`)."""
 
 
 @dataclass(slots=True, frozen=True)

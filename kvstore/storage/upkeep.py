@@ -17,7 +17,7 @@ from collections.abc import Generator
 
 from kvstore.storage.checkpoint import CheckpointWriter, Head, Pause
 from kvstore.storage.compaction import compact, compaction_due
-from kvstore.storage.engine import Engine
+from kvstore.storage.engine import HOLD, Engine
 from kvstore.storage.failures import CorruptValue, DiskFailed
 from kvstore.storage.manifest import Manifest, write_manifest
 from kvstore.storage.replica import DiskReplica
@@ -29,18 +29,19 @@ Job = Generator[Pause, None, None]
 
 def next_job(engine: Engine) -> tuple[str, Job] | None:
     """What is most worth doing now, and its name; None when there is nothing."""
-    if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
-        return "remove", _remove_doomed(engine)
     for replica in engine.tablets.values():
         if replica.tablet.has_dropped:
             return "free", _free(replica)
-    if _releasable(engine):
-        return "release", _release(engine)
+    if not _is_held(engine):
+        if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
+            return "remove", _holding(engine, _remove_doomed(engine))
+        if _releasable(engine):
+            return "release", _holding(engine, _release(engine))
+        due = _checkpoint_due(engine)
+        if due is not None:
+            return "checkpoint", _holding(engine, checkpoint(engine, due))
     if _spare_due(engine):
         return "spare", engine.wal.folder.prepare_spare()
-    due = _checkpoint_due(engine)
-    if due is not None:
-        return "checkpoint", checkpoint(engine, due)
     victim = compaction_due(engine)
     if victim is not None:
         return "compaction", compact(engine, victim)
@@ -69,6 +70,25 @@ def maintain(engine: Engine) -> None:
     """Carry out everything that is worth doing now."""
     while (found := next_job(engine)) is not None:
         run_to_end(engine, found[1])
+
+
+def _is_held(engine: Engine) -> bool:
+    lock = engine.files.lock(f"{engine.folder}/{HOLD}")
+    if lock is None:
+        return True
+    engine.files.close(lock)
+    return False
+
+
+def _holding(engine: Engine, job: Job) -> Job:
+    """The job, which removes files, while nobody else holds the folder."""
+    lock = engine.files.lock(f"{engine.folder}/{HOLD}")
+    if lock is None:
+        return
+    try:
+        yield from job
+    finally:
+        engine.files.close(lock)
 
 
 # ---------------------------------------------------------------------- checkpoints
