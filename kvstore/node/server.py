@@ -52,6 +52,8 @@ LEAVE_PATIENCE = 1.2
 """Seconds that a node which is told to stop waits for its roles to move away."""
 _TICK = 0.02
 _LOOK = 0.01
+_ANSWERS_AT_ONCE = 16
+"""Requests of one connection after which their answers go into its queue, whose length is then looked at."""
 _FROM_PEERS = (messages.PeerMessage, messages.Beacon, messages.Grant)
 _FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAnswer)
 _REQUEST_KINDS = frozenset(
@@ -137,12 +139,13 @@ class NodeServer:
         from_node = channel.partner.role is Role.NODE
         try:
             while True:
-                frames = channel.read()
-                for fields, bulk in frames:
+                for number, (fields, bulk) in enumerate(channel.read()):
+                    if number % _ANSWERS_AT_ONCE == _ANSWERS_AT_ONCE - 1:
+                        self._carry_out()  # a hundred small requests may ask for a hundred large values
+                    if channel.unsent > settings.MAX_UNSENT:
+                        channel.wait_emptied()  # whoever asks faster than he reads is not read from meanwhile
                     self._handle(channel, from_node, fields, bulk)
                 self._wake()
-                if channel.unsent > settings.MAX_UNSENT:
-                    channel.wait_emptied()  # whoever asks faster than he reads is not read from meanwhile
         except (EOFError, OSError):
             pass
         except BadRequest as error:
@@ -245,6 +248,9 @@ class NodeServer:
     def _round(self) -> None:
         self._round_scheduled = False
         self._node.flush(clock.now())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
         for effect in self._node.take_effects():
             _CARRIERS[type(effect)](self, effect)
         self._sent_last = (None, [])
