@@ -1,10 +1,10 @@
 """`python -m kvstore backup DATA_DIR … FOLDER`: a consistent copy of the data of nodes, running or not, in one folder.
 
-Each data folder is read as a node would find it that is started at that moment: everything acknowledged before is there. While it
-is read, a lock on its file `HOLD` keeps the node from removing anything that the backup may still need; the node serves and writes
-on. Of the replicas of a tablet in the folders given, the intact one with the longest history is taken. For a cluster on several
-machines, give the folders of so many nodes that every tablet is among them (any single node's, where every node holds every
-tablet): the ranges are checked for gaps.
+Each data folder is read as a node would find it that is started at that moment: everything acknowledged before is there. While
+it is read, a lock on its file `HOLD` keeps the node from removing anything that the backup may still need; the node serves and
+writes on. Of the replicas of a tablet in the folders given, the intact one with the longest history is taken. For a cluster on
+several machines, give the folders of so many nodes that every tablet is among them (any single node's, where every node holds
+every tablet): the ranges are checked for gaps.
 
 A write that was not yet acknowledged when the backup began may be in it, whole, or not.
 """

@@ -1,7 +1,7 @@
 """`python -m kvstore inspect DATA_DIR`: what a data folder holds, and whether every byte of it has its checksum.
 
-Reads only, also beside a running node (whose last segment may grow meanwhile). Every record of every segment, and every checkpoint,
-is verified. The exit status is 1 if anything is damaged or the folder cannot be read.
+Reads only, also beside a running node (whose last segment may grow meanwhile). Every record of every segment, and every
+checkpoint, is verified. The exit status is 1 if anything is damaged or the folder cannot be read.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kvstore.errors import StoreError
+from kvstore.errors import StorageFailure, StoreError
 from kvstore.storage import checkpoint, manifest, segment
 from kvstore.storage.compaction import live_bytes
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import Damage
 from kvstore.storage.files import Files
 from kvstore.storage.readonly import ReadOnlyFiles
-from kvstore.storage.records import Kind
+from kvstore.storage.records import kind_name
 
 
 @dataclass(slots=True)
@@ -73,6 +72,8 @@ class Findings:
 
 def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda done, total: None) -> Findings:
     """Look at a data folder and verify it. `progress(bytes verified, bytes in all)`. `StorageFailure`, `OSError`."""
+    if not Files().exists(f"{data_dir}/{manifest.NAME}"):
+        raise StorageFailure(f"{data_dir} is not a storage node's data folder: it has no file {manifest.NAME!r}")
     lock = Files().lock(f"{data_dir}/LOCK")
     if lock is not None:
         Files().close(lock)
@@ -86,7 +87,7 @@ def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda 
             engine.store_id,
             lock is None,
             {"folder": manifest.FORMAT, "log": segment.FORMAT, "checkpoint": checkpoint.FORMAT},
-            tuple(engine.log_start),
+            engine.log_start,
             folder.spares,
             sum(live.values()) / capacity if capacity else 1.0,
             engine.wal.cut,
@@ -95,9 +96,7 @@ def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda 
         damage = dict.fromkeys(map(str, engine.damage))
         done = 0
         for generation in sorted(folder.segments):
-            finding, more = _segment(
-                engine, generation, live.get(generation, 0), lambda n, d=done: progress(d + n, capacity)
-            )
+            finding, more = _segment(engine, generation, live.get(generation, 0), _shifted(progress, done, capacity))
             found.segments.append(finding)
             damage.update(dict.fromkeys(str(dataclasses.replace(d, file=f"log/{d.file}")) for d in more))
             done += folder.segments[generation].capacity
@@ -108,18 +107,23 @@ def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda 
         engine.abandon()
 
 
+def _shifted(progress: Callable[[int, int], None], done: int, total: int) -> Callable[[int], None]:
+    return lambda here: progress(done + here, total)
+
+
 def _segment(
     engine: Engine, generation: int, live: int, progress: Callable[[int], None]
 ) -> tuple[SegmentFinding, list[Damage]]:
     folder = engine.wal.folder
     known = folder.segments[generation]
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     finding = SegmentFinding(generation, known.capacity, 0, live, generation >= engine.log_start.segment, counts)
     if not known.whole:
         return finding, []
     reader = folder.reader(generation, last=generation == folder.last)
     for offset, header, _ in reader.records():
-        counts[Kind(header.kind).name.lower() if header.kind in Kind else "mark"] += 1
+        kind = kind_name(header.kind)
+        counts[kind] = counts.get(kind, 0) + 1
         progress(offset)
     finding.used = reader.end
     return finding, reader.damage

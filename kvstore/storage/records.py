@@ -37,6 +37,7 @@ import msgpack
 from kvstore.mutation import Buffer
 from kvstore.storage.cell import BULK, BulkRef, StoredCell, packed_at
 from kvstore.storage.crc import combined, crc32c
+from kvstore.storage.segment import MARK
 
 _U32 = struct.Struct("<I")
 U64 = struct.Struct("<Q")
@@ -56,6 +57,11 @@ class Kind(IntEnum):
     FINISH = 10
     MOVED = 11
     DAMAGED = 12
+
+
+def kind_name(kind: int) -> str:
+    """What to call a record of this kind."""
+    return "mark" if kind == MARK else Kind(kind).name.lower()
 
 
 def encode_range(start: str, end: str | None, range_version: int, *more: object) -> bytes:
