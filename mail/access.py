@@ -12,6 +12,7 @@ from mail.drafts import Drafts
 from mail.mailbox import Mailbox
 from mail.message import Address
 from mail.text import clean_line
+from penncloud_site.accounts import names
 from penncloud_site.accounts.models import User
 from penncloud_site.storage import store
 
@@ -35,6 +36,8 @@ def address_of(request: HttpRequest) -> Address:
 
 def display_name(username: str) -> str | None:
     """The `addresses.Directory` of this installation."""
+    if username != names.normalized(username):
+        return None
     try:
         return User.objects.get(username=username).display_name or username
     except User.DoesNotExist:

@@ -16,7 +16,10 @@ from mail.message import Address
 from mail.text import clean_line
 
 Directory = Callable[[str], str | None]
-"""Tells the display name of the account with that user name (any text, checked by it), or None if there is none."""
+"""Tells the display name of the account with exactly that user name (any text, checked by it), or None if there is none.
+
+What it knows becomes part of a key, so it must not know an account by another spelling of its name.
+"""
 
 FIELDS = ("to", "cc", "bcc")
 
@@ -102,14 +105,17 @@ def _look_up(
     items: list[str], seen: set[str], directory: Directory, domain: str
 ) -> tuple[list[Address], list[str], list[str]]:
     """Those found, those unknown here, and those of another domain. Adds to `seen`; who is in there is left out."""
-    found, unknown, foreign = [], [], []
+    found: list[Address] = []
+    unknown: list[str] = []
+    foreign: list[str] = []
     for item in items:
-        username, at, of_domain = item.lower().partition("@")
+        # Without the blanks around them: "ada " names the account ada, but the rows of "ada " are nobody's mailbox.
+        username, at, of_domain = (part.strip() for part in item.lower().partition("@"))
         if at and of_domain != domain:
             foreign.append(item)
-        elif username in seen:
+        elif username in seen or item in unknown:
             continue
-        elif len(seen) > limits.MAX_RECIPIENTS:
+        elif len(seen) + len(unknown) > limits.MAX_RECIPIENTS:
             seen.add(username)  # only counted: nobody makes us ask the store for ten thousand names
         else:
             name = directory(username)

@@ -149,6 +149,29 @@ def test_everybody_is_written_to_once_and_all_mistakes_are_named_together() -> N
     }
 
 
+def test_blanks_inside_an_address_name_the_same_account() -> None:
+    found = addresses.resolve(
+        ("ada @cloud.example", "Grace <grace @ cloud.example>, ada @cloud.example", ""), DIRECTORY, DOMAIN
+    )
+    assert found.usernames == ["ada", "grace"]
+    assert (found.to, found.cc) == ((ADA,), (GRACE,))
+
+
+def test_unknown_names_are_looked_up_and_named_once_and_only_so_many() -> None:
+    asked: list[str] = []
+
+    def directory(name: str) -> None:
+        asked.append(name)
+
+    with pytest.raises(addresses.BadRecipients, match="“u0” and “u1”"):
+        addresses.resolve((",".join(f"u{number % 2}" for number in range(500)), "", ""), directory, DOMAIN)
+    assert asked == ["u0", "u1"]
+    asked.clear()
+    with pytest.raises(addresses.BadRecipients):
+        addresses.resolve((",".join(f"u{number}" for number in range(1000)), "", ""), directory, DOMAIN)
+    assert len(asked) == limits.MAX_RECIPIENTS + 1
+
+
 def test_too_many_recipients_are_counted_without_being_looked_up() -> None:
     asked: list[str] = []
 
