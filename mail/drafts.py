@@ -173,6 +173,8 @@ class Drafts:
         else:
             if cells or save.base or self.client.get(schema.sent_row(self.user), uid) is not None:
                 raise self._why_not(uid)
+            if schema.is_from_the_future(uid):
+                raise NoSuchMessage(uid)
             batch.require(row, schema.FOLDER, None)
             batch.require(schema.sent_row(self.user), uid, None)
             reply = self._new_header(reply_to)
@@ -206,6 +208,8 @@ class Drafts:
         if not reply_to:
             return Header("", "", self.sender, "", 0)
         _, parent = self.mailbox.header(reply_to)
+        if not parent.message_id:
+            raise NoSuchMessage(reply_to)  # a draft: nobody was sent it, so nobody can answer it
         references = references_of_reply(parent)
         return Header(
             message_id="",

@@ -61,14 +61,18 @@ class Folder(StrEnum):
     TRASH = "trash"
 
 
+MAX_AHEAD = 3600 * 1000
+"""Milliseconds by which the clocks of two front ends may differ: no uid is from further in the future than that."""
+
+
 def new_uid(after: str = "") -> str:
-    """A fresh uid of the present time; later in any case than the uid `after`, if given.
+    """A fresh uid of the present time; later than the uid `after`, if given and not from further ahead than `MAX_AHEAD`.
 
     An answer must sort behind what it answers, also when its machine's clock is behind that of the other.
     """
     now = time.time_ns() // 1_000_000
     if after:
-        now = max(now, uid_time(after) + 1)
+        now = max(now, min(uid_time(after) + 1, now + MAX_AHEAD))
     return f"{now:0{TIME_DIGITS}x}{secrets.token_hex(7)[:13]}"
 
 
@@ -89,6 +93,15 @@ def uid_time(uid: str) -> int:
 def first_uid_of(time_ms: int) -> str:
     """The least uid that can have been made at `time_ms`; every uid made before sorts below it."""
     return f"{time_ms:0{TIME_DIGITS}x}".ljust(UID_DIGITS, "0")
+
+
+def is_from_the_future(uid: str) -> bool:
+    """Whether no front end can have made `uid` yet.
+
+    A form brings the uid of its draft along. From a forged one of the year 2200, an answer to that draft would be
+    "later", and lie on top of its recipients' inboxes for good.
+    """
+    return uid_time(uid) > time.time_ns() // 1_000_000 + MAX_AHEAD
 
 
 def is_uid(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -163,6 +164,21 @@ def test_a_reply_keeps_its_conversation_from_draft_to_draft_to_sent(ada: Corresp
     ada.compose(form=ada.compose_form(f"?draft={form['uid']}"), body="Yes.")
     assert ada.lines(Folder.SENT)[0].summary.thread == question.summary.thread
     assert "mail-draft-card" not in ada.get(f"/mail/inbox/{question.uid}").content.decode()
+
+
+def test_a_forged_uid_of_the_future_keeps_no_message_on_top_of_others(ada: Correspondent, grace: Correspondent) -> None:
+    for far in ("7" + "0" * 23, "f" * 24):
+        form = ada.compose_form() | {"uid": far}
+        assert ada.compose("save", form, subject="From 2200").status_code == 404
+        assert ada.compose(form=ada.compose_form() | {"reply_to": far}, to=grace.name).status_code == 404
+    assert schema.uid_time(schema.new_uid(after="7" + "0" * 23)) < time.time() * 1000 + schema.MAX_AHEAD + 1000
+    assert schema.is_uid(schema.new_uid(after="f" * 24))
+    assert ada.lines(Folder.DRAFTS) == ada.lines(Folder.SENT) == grace.lines() == []
+
+
+def test_a_draft_cannot_be_answered(ada: Correspondent) -> None:
+    draft = ada.write("", "Unsent")
+    assert ada.compose("save", ada.compose_form() | {"reply_to": draft.uid}, subject="Re: Unsent").status_code == 404
 
 
 def test_malformed_hidden_fields_are_refused(ada: Correspondent) -> None:
