@@ -7,6 +7,7 @@ Both live in a folder of their own, on ports of their own, and leave no process 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from kvstore.admin import Admin
 from kvstore.client import Client, connect
+from kvstore.errors import StoreError
 from penncloud_site import tablets
 from penncloud_site.supervisor.control import SupervisorClient
 from penncloud_site.supervisor.pidfile import read_pid_file
@@ -64,18 +66,20 @@ class Store:
 
     def wait_until_whole(self, timeout: float = HEALTHY_TIMEOUT) -> dict[str, Any]:
         """The status, once every tablet has a primary and its full in-sync set."""
-        from kvstore.errors import StoreError
+        seen: dict[str, Any] = {"nodes": [], "tablets": []}
 
-        def whole() -> dict[str, Any] | None:
-            try:
-                status = self.status()
-            except StoreError:
-                return None
-            return status if is_whole(status, self.replication) else None
+        def whole() -> bool:
+            with contextlib.suppress(StoreError):
+                seen.update(self.status())
+            return is_whole(seen, self.replication)
 
-        found = wait_for(whole, "every tablet having all its replicas in sync", timeout)
-        assert found is not None
-        return found
+        try:
+            wait_for(whole, "every tablet having all its replicas in sync", timeout)
+        except AssertionError as error:
+            nodes = [(node["id"], node["state"], node["last_heartbeat_s"]) for node in seen["nodes"]]
+            short = [tablet for tablet in seen["tablets"] if len(tablet["in_sync"]) != self.replication]
+            raise AssertionError(f"{error}\nnodes: {nodes}\nshort of replicas: {short}") from None
+        return seen
 
 
 class StoreCluster(Store):

@@ -194,22 +194,20 @@ def test_too_large_a_head_is_refused_while_it_still_comes_in() -> None:
     parser = RequestParser()
     parser.feed(GET + b"X: ")
     fed = 0
-    events: list[Any]
     while not (events := parser.feed(b"a" * 1000)):
         fed += 1000
         assert fed <= limits.MAX_HEAD, "a line without an end must not be collected for ever"
-    assert [event.status for event in events] == [431]
+    assert [getattr(event, "status", None) for event in events] == [431]
 
 
 def test_trailers_without_an_end_are_not_collected_for_ever() -> None:
     parser = RequestParser()
     parser.feed(CHUNKED + b"3\r\nabc\r\n0\r\nX: ")
     fed = 0
-    events: list[Any]
     while not (events := parser.feed(b"a" * 1000)):
         fed += 1000
         assert fed <= limits.MAX_CHUNK_OVERHEAD
-    assert [event.status for event in events] == [400]
+    assert [getattr(event, "status", None) for event in events] == [400]
 
 
 def test_what_came_before_the_bad_request_is_still_served() -> None:
