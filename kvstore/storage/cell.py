@@ -29,8 +29,8 @@ DIGESTED = 25
 """Bytes of a packed bulk cell that are the same on every replica."""
 
 DIGEST_MASK = (1 << 64) - 1
-_A, _B = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
-_crc = google_crc32c.value
+DIGEST_KEY, DIGEST_VALUE = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
+crc32c_value = google_crc32c.value
 
 
 class BulkRef(NamedTuple):
@@ -84,11 +84,6 @@ def packed_at(packed: bytes, segment: int, offset: int) -> bytes:
     return packed if packed[16] == INLINE else packed[:DIGESTED] + struct.pack(">II", segment, offset)
 
 
-def pack_version(version: Version) -> bytes:
-    """The first 16 bytes of a packed cell of that version."""
-    return struct.pack(">QQ", *version)
-
-
 class Place(NamedTuple):
     """Where an entry's bulk part begins in the log."""
 
@@ -102,7 +97,7 @@ NOWHERE = Place(0, 0)
 def cell_digest(key: bytes, packed: bytes) -> int:
     """What one cell adds to the digest."""
     told = packed if packed[16] == INLINE else packed[:DIGESTED]
-    return int((_crc(key) + _A) * (_crc(told) + _B) & DIGEST_MASK)
+    return int((crc32c_value(key) + DIGEST_KEY) * (crc32c_value(told) + DIGEST_VALUE) & DIGEST_MASK)
 
 
 def cell_bytes(key: bytes, packed: bytes) -> int:

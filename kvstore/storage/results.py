@@ -67,6 +67,8 @@ class ResultTable:
         self._per_client = per_client
         self._most_clients = clients
         self._clients: dict[int, _Client] = {}
+        self._newest_client = -1
+        self._newest = _Client(0, {}, 0)
         self._stamp = 0
         self._snapshots = 0
 
@@ -85,14 +87,9 @@ class ResultTable:
 
     def record(self, client: int, number: int, floor: int, result: Result) -> None:
         """Remember a result that was just applied. Called in log order, on every replica alike."""
-        known = self._clients.pop(client, None)
-        if known is None:
-            known = _Client(floor, {}, self._stamp)
-            if len(self._clients) >= self._most_clients:
-                del self._clients[next(iter(self._clients))]
-        elif known.stamp != self._stamp:
-            known = _Client(known.floor, dict(known.results) if self._snapshots else known.results, self._stamp)
-        self._clients[client] = known  # at the end: most recently applied
+        known = self._newest
+        if client != self._newest_client or known.stamp != self._stamp:
+            known = self._make_newest(client, floor)
         if floor > known.floor:
             self._raise_floor(known, floor)
         results = known.results
@@ -101,6 +98,19 @@ class ResultTable:
             oldest = next(iter(results))
             del results[oldest]
             known.floor = max(known.floor, oldest + 1)
+
+    def _make_newest(self, client: int, floor: int) -> _Client:
+        """The client, put at the end (most recently applied), in a form that no snapshot shares."""
+        known = self._clients.pop(client, None)
+        if known is None:
+            known = _Client(floor, {}, self._stamp)
+            if len(self._clients) >= self._most_clients:
+                del self._clients[next(iter(self._clients))]
+        elif known.stamp != self._stamp:
+            known = _Client(known.floor, dict(known.results) if self._snapshots else known.results, self._stamp)
+        self._clients[client] = known
+        self._newest_client, self._newest = client, known
+        return known
 
     @staticmethod
     def _raise_floor(known: _Client, floor: int) -> None:
@@ -136,6 +146,7 @@ class ResultTable:
                 rows = zip(numbers, outcomes, epochs, sequences, failed, strict=True)
                 results = {number: Result(*rest) for number, *rest in rows}
                 self._clients[client] = _Client(floor, results, self._stamp)
+            self._newest_client = -1
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise BadRequest(f"not a table of results: {error}") from error
 

@@ -19,13 +19,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kvstore.keys import prefix_end
-from kvstore.mutation import Entry, Op, Outcome, Version
+from kvstore.mutation import Entry, Op, Outcome
 from kvstore.storage.block import FEW_CELLS, MOST_CELLS, Block
 from kvstore.storage.cell import (
     BULK,
     BULK_CELL,
     CELL_HEAD,
+    DIGEST_KEY,
     DIGEST_MASK,
+    DIGEST_VALUE,
     DIGESTED,
     INLINE,
     VALUE_PLACE,
@@ -33,12 +35,13 @@ from kvstore.storage.cell import (
     StoredCell,
     cell_bytes,
     cell_digest,
-    pack_version,
+    crc32c_value,
 )
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.results import Result, ResultTable
 
 _new = tuple.__new__
+_OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), int(Op.DELETE)
 
 
 class Snapshot:
@@ -177,47 +180,48 @@ class Tablet:
         than a mutation's (the snapshot was read after it) stays; otherwise versions must grow, and this is asserted.
         """
         outcomes, sequence, segment, offset = [], entry.first, place.segment, place.offset
+        epoch = entry.epoch
         failed: Sequence[int] = entry.failed or bytes(entry.count)
         for mutation, outcome, index in zip(entry.mutations, entry.outcomes, failed, strict=True):
             header = mutation.header
-            if outcome == Outcome.OK:
-                version = (entry.epoch, sequence)
-                self._carry_out(header.operations, version, Place(segment, offset), newer_only)
-            offset += sum(o[3] for o in header.operations if o[0] == Op.PUT_BULK)
-            result = _new(Result, (int(outcome), entry.epoch, sequence, index))
+            if outcome == _OK:
+                offset = self._carry_out(header.operations, epoch, sequence, segment, offset, newer_only)
+            else:
+                offset += sum(o[3] for o in header.operations if o[0] == _PUT_BULK)
+            result: Result = _new(Result, (int(outcome), epoch, sequence, index))
             if results is not None:
                 results.record(header.client, header.number, header.floor, result)
             outcomes.append(result)
             sequence += 1
         return outcomes
 
-    def _carry_out(self, operations: list[list[Any]], version: tuple[int, int], place: Place, newer_only: bool) -> None:
-        epoch, sequence = version
-        segment, offset = place
+    def _carry_out(
+        self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool
+    ) -> int:
+        """Carry out one mutation whose bulk values begin at `offset`; where they end."""
+        head = CELL_HEAD.pack(epoch, sequence, INLINE)
         for operation in operations:
             kind = operation[0]
-            if kind == Op.PUT:
-                packed = CELL_HEAD.pack(epoch, sequence, INLINE) + operation[3]
-                self._put(cell_key(operation[1], operation[2]), packed, newer_only)
-            elif kind == Op.PUT_BULK:
+            if kind == _PUT:
+                self._put(cell_key(operation[1], operation[2]), head + operation[3], newer_only)
+            elif kind == _PUT_BULK:
                 _, row, column, length, crc = operation
                 packed = BULK_CELL.pack(epoch, sequence, BULK, length, crc, segment, offset)
                 offset += length
                 self._put(cell_key(row, column), packed, newer_only)
-            elif kind == Op.DELETE:
-                self._delete(
-                    cell_key(operation[1], operation[2]), pack_version(Version(*version)) if newer_only else None
-                )
+            elif kind == _DELETE:
+                self._delete(cell_key(operation[1], operation[2]), head[:16] if newer_only else None)
             else:
                 assert kind == Op.DELETE_ROW, operation
-                self._delete_row(operation[1], pack_version(Version(*version)) if newer_only else None)
+                self._delete_row(operation[1], head[:16] if newer_only else None)
+        return offset
 
     def set_packed(self, key: bytes, packed: bytes | None) -> None:
         """Make the cell exactly this (None: absent), whatever it was: what a learner read from its primary."""
         if packed is None:
             self._delete(key, None)
         else:
-            self._put(key, packed, newer_only=False, any_version=True)
+            self._put(key, packed, any_version=True)
 
     def packed(self, key: bytes) -> bytes | None:
         """The packed cell of a key."""
@@ -228,7 +232,7 @@ class Tablet:
         packed = self.packed(key)
         if packed is None or packed[:DIGESTED] != moved[:DIGESTED] or packed[16] != BULK:
             return False
-        self._put(key, moved, newer_only=False, any_version=True)
+        self._put(key, moved, any_version=True)
         return True
 
     def delete_range(self, low: bytes, high: bytes | None) -> int:
@@ -309,37 +313,52 @@ class Tablet:
                 block.stamp = self._stamp
         return block
 
-    def _put(self, key: bytes, packed: bytes, newer_only: bool, any_version: bool = False) -> None:
+    def _put(self, key: bytes, packed: bytes, newer_only: bool = False, any_version: bool = False) -> None:
+        # The hottest code of a node: digest and sizes are spelled out here, for cells without bulk values.
         number = bisect_right(self._firsts, key) - 1
         block = self._blocks[number]
         if block.stamp != self._stamp:
             block = self._own(number)
+        cells = block.cells
+        old = cells.get(key)
+        if old is not None and old[:16] > packed[:16] and not any_version:
+            assert newer_only, "versions of a cell only grow"
+            return
         self._changes += 1
-        old = block.cells.get(key)
-        digest = cell_digest(key, packed)
-        size = cell_bytes(key, packed)
+        if packed[16] or (old is not None and old[16]):
+            digest, size = self._count_change(block, key, old, packed)
+        else:
+            seed = crc32c_value(key) + DIGEST_KEY
+            digest = seed * (crc32c_value(packed) + DIGEST_VALUE) & DIGEST_MASK
+            if old is None:
+                size = len(key) + len(packed) - 19
+            else:
+                digest -= seed * (crc32c_value(old) + DIGEST_VALUE) & DIGEST_MASK
+                size = len(packed) - len(old)
+        cells[key] = packed
+        block.digest += digest
+        self._digest += digest
+        block.bytes += size
+        self.bytes += size
         if old is None:
             block.order = None
             self.cells += 1
-        else:
-            if old[:16] > packed[:16] and not any_version:
-                assert newer_only, "versions of a cell only grow"
-                return
+            if len(cells) > MOST_CELLS:
+                self._split(number)
+
+    def _count_change(self, block: Block, key: bytes, old: bytes | None, packed: bytes) -> tuple[int, int]:
+        """What the digest and the bytes grow by when a cell changes; bulk values are counted."""
+        digest, size = cell_digest(key, packed), cell_bytes(key, packed)
+        if packed[16] == BULK:
+            block.bulk += 1
+            self._count_bulk(packed, 1)
+        if old is not None:
             digest -= cell_digest(key, old)
             size -= cell_bytes(key, old)
             if old[16] == BULK:
                 block.bulk -= 1
                 self._count_bulk(old, -1)
-        block.cells[key] = packed
-        if packed[16] == BULK:
-            block.bulk += 1
-            self._count_bulk(packed, 1)
-        block.digest += digest
-        self._digest += digest
-        block.bytes += size
-        self.bytes += size
-        if len(block.cells) > MOST_CELLS:
-            self._split(number)
+        return digest, size
 
     def _delete(self, key: bytes, unless_newer_than: bytes | None, merge: bool = True) -> None:
         number = bisect_right(self._firsts, key) - 1
