@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from playwright.sync_api import sync_playwright
 
@@ -18,6 +18,9 @@ from tests.conftest import CHROMIUM, CHROMIUM_OPTIONS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 
 PASSWORD = "quiet harbor 42"
 TEAM = {"maria": "Maria Sánchez", "ken": "Ken Watanabe", "ayo": "Ayodele Okafor", "lena": "Lena Fischer"}
@@ -56,7 +59,7 @@ FILES = {
 }
 
 
-def sign_up(browser: Browser, url: str, name: str, scheme: str = "light", width: int = 1280) -> Page:
+def sign_up(browser: Browser, url: str, name: str, scheme: Scheme = "light", width: int = 1280) -> Page:
     """A window of a new member of the team, at their inbox."""
     page = browser.new_context(base_url=url, viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
     page.goto("/accounts/signup/")
@@ -69,7 +72,7 @@ def sign_up(browser: Browser, url: str, name: str, scheme: str = "light", width:
     return page
 
 
-def log_in(browser: Browser, url: str, name: str, password: str, scheme: str, width: int) -> Page:
+def log_in(browser: Browser, url: str, name: str, password: str, scheme: Scheme, width: int) -> Page:
     """Another window of somebody who has an account."""
     page = browser.new_context(base_url=url, viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
     page.goto("/accounts/login/")
@@ -120,7 +123,7 @@ def take(cluster: WebCluster, browser: Browser, target: Path, folder: Path) -> N
         write(windows[sender], "maria", subject, f"Hello Maria,\n\n{body}\n\n{TEAM[sender].split()[0]}")
     fill_drive(windows["maria"], folder)
     password = cluster.operator_password
-    for scheme in ("light", "dark"):
+    for scheme in SCHEMES:
         for width, suffix in ((1280, ""), (390, "-narrow")):
             page = log_in(browser, cluster.url, "maria", PASSWORD, scheme, width)
             picture(page, target, "/mail/inbox/", f"mail-{scheme}{suffix}")
