@@ -42,12 +42,12 @@ $(VENV)/bin/python:
 
 $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "Installing what PennCloud runs on"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp | $(VENV)/bin/python
 	@echo "Installing what the tests and linters need"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 soak: $(VENV)/dev.stamp
