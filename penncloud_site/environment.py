@@ -6,7 +6,9 @@ the variable, the value it has and what it must look like.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -52,3 +54,23 @@ def path(name: str, default: Path) -> Path:
     """A path; `~` is the user's home, a relative one counts from the working directory."""
     value = os.environ.get(name, "").strip()
     return (Path(value).expanduser() if value else default).absolute()
+
+
+def own_addresses(bind: str) -> list[str]:
+    """The names by which a site that listens on `bind` may be asked for besides this machine's: that address itself.
+
+    Of a site that listens everywhere, the address from which this machine reaches others (no packet is sent to find it).
+    """
+    if bind not in ("0.0.0.0", "::"):  # noqa: S104  (compared with, not bound to)
+        return [_as_host(bind)] if bind else []
+    found = []
+    for family, anybody in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((anybody, 9))
+            found.append(_as_host(probe.getsockname()[0]))
+    return found
+
+
+def _as_host(address: str) -> str:
+    """An address as a Host header has it."""
+    return f"[{address}]" if ":" in address else address

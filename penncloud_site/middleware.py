@@ -21,7 +21,8 @@ FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED
 class ForwardedMiddleware:
     """Believes X-Forwarded-For and -Proto when the load balancer sent them, and removes them otherwise.
 
-    The balancer drops what a visitor sent and writes its own, so the last address is the visitor's.
+    The balancer drops what a visitor sent and writes its own, so the last address is the visitor's. Where the site is only
+    reached by https (`PENNCLOUD_HTTPS`), that is the scheme, whatever the last stretch inside spoke.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -32,6 +33,10 @@ class ForwardedMiddleware:
             visitor = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
             if visitor:
                 request.META["REMOTE_ADDR"] = visitor
+            if settings.HTTPS:
+                # The balancer speaks http with the proxy that ends TLS, and says so; the visitor does not. Left at that,
+                # HSTS would never be sent, and every form be refused because its Origin is https.
+                request.META["HTTP_X_FORWARDED_PROTO"] = "https"
         else:
             for header in FORWARDED:
                 request.META.pop(header, None)

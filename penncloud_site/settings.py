@@ -11,7 +11,8 @@ Everything that differs between installations comes from environment variables, 
 | PENNCLOUD_SECRET_KEY_FILE | `<data dir>/secret.key` | signs cookies and forms; the same on every front end |
 | PENNCLOUD_DOMAIN | `penncloud.localhost` | the part behind the `@` of this installation's mail addresses |
 | PENNCLOUD_MAX_FILE_SIZE | `5368709120` | bytes; the largest file that may be uploaded |
-| PENNCLOUD_ALLOWED_HOSTS | this machine's names | names under which the site may be asked for, separated by commas |
+| PENNCLOUD_BIND | none | the address that the load balancer listens on; `manage.py cluster` sets it |
+| PENNCLOUD_ALLOWED_HOSTS | this machine's names and address | names under which the site may be asked for, separated by commas |
 | PENNCLOUD_BALANCER_STATUS | none | address of the load balancer's status, which the console shows: `http://127.0.0.1:…/` |
 | PENNCLOUD_TRUSTED_PROXIES | `127.0.0.1,::1` | addresses whose X-Forwarded-* headers are believed: the load balancer |
 | PENNCLOUD_CSRF_TRUSTED_ORIGINS | none | origins such as `https://cloud.example.org` in front of another proxy |
@@ -168,9 +169,10 @@ AXES_VERBOSE = False
 # --- Who may ask, and how -------------------------------------------------------------------------------------------
 
 _HOST_NAMES = {name.lower() for name in (socket.gethostname(), socket.getfqdn()) if name}
+_ADDRESSES = environment.own_addresses(environment.text("PENNCLOUD_BIND", ""))
 ALLOWED_HOSTS = environment.words(
     "PENNCLOUD_ALLOWED_HOSTS",
-    ["localhost", "127.0.0.1", "[::1]", ".localhost", "." + str(PENNCLOUD["DOMAIN"]), *sorted(_HOST_NAMES)],
+    ["localhost", "127.0.0.1", "[::1]", ".localhost", f".{PENNCLOUD['DOMAIN']}", *sorted(_HOST_NAMES), *_ADDRESSES],
 )
 CSRF_TRUSTED_ORIGINS = environment.words("PENNCLOUD_CSRF_TRUSTED_ORIGINS", [])
 HTTPS = environment.flag("PENNCLOUD_HTTPS", False)
@@ -207,6 +209,7 @@ CONTENT_SECURITY_POLICY = {
 # --- Requests and static files --------------------------------------------------------------------------------------
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 2**20  # bytes of an ordinary form; file bodies are streamed by the drive itself
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a long list's check boxes: its view says how many are too many
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
 APPEND_SLASH = True
 

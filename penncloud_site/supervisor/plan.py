@@ -46,7 +46,7 @@ def plan(folder: DataFolder, ports: Ports, bind: str) -> list[ProcessSpec]:
     return [*store, *fronts, _balancer(folder, ports, bind)]
 
 
-def environment(folder: DataFolder, ports: Ports) -> dict[str, str]:
+def environment(folder: DataFolder, ports: Ports, bind: str) -> dict[str, str]:
     """The variables by which front ends and commands find this cluster (see penncloud_site.settings)."""
     return {
         "PENNCLOUD_DATA_DIR": str(folder.path),
@@ -54,6 +54,7 @@ def environment(folder: DataFolder, ports: Ports) -> dict[str, str]:
         "PENNCLOUD_KEY_FILE": str(folder.cluster_key),
         "PENNCLOUD_SECRET_KEY_FILE": str(folder.secret_key),
         "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
+        "PENNCLOUD_BIND": bind,
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -61,7 +61,7 @@ class Cluster:
     @property
     def variables(self) -> dict[str, str]:
         """The environment of every process."""
-        return {**os.environ, **environment(self.folder, self.ports)}
+        return {**os.environ, **environment(self.folder, self.ports, self.bind)}
 
 
 def run(options: ClusterOptions, report: Report | None = None) -> None:
@@ -202,7 +202,15 @@ def _make_operator(cluster: Cluster, supervisor: Supervisor) -> str | None:
         return None
     cluster.record.operator_made = True
     cluster.folder.write_record(cluster.record)
-    return json.loads(output)["password"]
+    password = json.loads(output)["password"]
+    if password is None:
+        # An earlier start was broken off after the account was made and before its password was shown: nobody knows it.
+        supervisor.report.note(
+            f"The account {OPERATOR} exists already; its password was made earlier and is not shown again. If nobody has it, "
+            "make another operator with: manage.py createoperator NAME --random",
+            "bold",
+        )
+    return password
 
 
 def _command(command: list[str], variables: Mapping[str, str], supervisor: Supervisor) -> tuple[int, str, str]:

@@ -11,6 +11,8 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port, validate_host
+from django.test import override_settings
 
 from kvstore.errors import Unavailable
 from penncloud_site import environment, workers
@@ -80,6 +82,33 @@ def test_only_the_balancer_is_believed(peer: str, forwarded: str, visitor: str) 
     ForwardedMiddleware(lambda request: HttpResponse())(request)
     assert request.META["REMOTE_ADDR"] == visitor
     assert request.is_secure() is (peer == "127.0.0.1")
+
+
+def test_where_only_https_leads_in_the_last_stretch_inside_does_not_count() -> None:
+    request = HttpRequest()
+    request.META = {"REMOTE_ADDR": "127.0.0.1", "HTTP_X_FORWARDED_PROTO": "http"}
+    with override_settings(HTTPS=True):
+        ForwardedMiddleware(lambda request: HttpResponse())(request)
+    assert request.is_secure(), "else HSTS is never sent, and every form is refused for its Origin"
+
+
+@pytest.mark.parametrize(
+    ("bind", "host", "served"),
+    [
+        ("192.0.2.7", "192.0.2.7:8000", True),
+        ("192.0.2.7", "192.0.2.8:8000", False),
+        ("127.0.0.1", "192.0.2.7:8000", False),
+        ("2001:db8::7", "[2001:db8::7]:8000", True),
+        ("0.0.0.0", "evil.example", False),
+    ],
+)
+def test_the_site_may_be_asked_for_by_the_address_it_listens_on(bind: str, host: str, served: bool) -> None:
+    assert validate_host(split_domain_port(host)[0], environment.own_addresses(bind)) is served
+
+
+def test_listening_everywhere_allows_the_addresses_of_this_machine_alone() -> None:
+    assert all(not name.startswith(".") and name != "*" for name in environment.own_addresses("0.0.0.0"))
+    assert environment.own_addresses("") == []
 
 
 def test_the_worker_outlives_a_store_that_is_away(

@@ -48,11 +48,12 @@ def test_nobody_loses_its_server_before_itself() -> None:
 
 
 def test_front_ends_are_pointed_at_this_cluster() -> None:
-    variables = environment(FOLDER, PORTS)
+    variables = environment(FOLDER, PORTS, "192.0.2.7")
     assert variables["PENNCLOUD_COORDINATORS"] == "127.0.0.1:7400"
     assert variables["PENNCLOUD_KEY_FILE"] == "/data/cluster.key"
     assert variables["PENNCLOUD_SECRET_KEY_FILE"] == "/data/secret.key"
     assert variables["PENNCLOUD_BALANCER_STATUS"] == "http://127.0.0.1:7480/"
+    assert variables["PENNCLOUD_BIND"] == "192.0.2.7"
 
 
 def test_a_server_bound_to_everything_is_reached_on_loopback() -> None:
