@@ -91,7 +91,7 @@ def move(request: HttpRequest, drive: Drive) -> HttpResponse:
     if "to" in request.POST:
         return _moved(request, drive, uids)
     source = drive.tree.node(uids[0]).parent
-    path = drive.tree.folder_path(request.GET.get("at") or source)
+    path = drive.tree.folder_path(request.GET.get("at") or request.POST.get("at") or source)
     folders = sorted(
         (line for line in drive.tree.lines(path[-1].uid) if line.is_folder), key=lambda f: f.name.casefold()
     )
@@ -101,7 +101,6 @@ def move(request: HttpRequest, drive: Drive) -> HttpResponse:
         "folders": folders,
         "items": uids,
         "moved": set(uids),
-        "query": urlencode([("item", uid) for uid in uids] + [("back", back_to(request))]),
         "name": drive.tree.node(uids[0]).name if len(uids) == 1 else "",
         "blocked": path[-1].uid == source or any(node.uid in uids for node in path),
     }
@@ -110,12 +109,20 @@ def move(request: HttpRequest, drive: Drive) -> HttpResponse:
 
 def _moved(request: HttpRequest, drive: Drive, uids: list[str]) -> HttpResponse:
     destination = drive.tree.folder_path(request.POST.get("to", ""))[-1]
-    sources = {uid: drive.tree.node(uid).parent for uid in uids[:MOST_UNDONE]}
-    nodes = _each(uids, lambda uid: drive.tree.move(uid, destination.uid))
+    sources: set[str] = set()
+
+    def change(uid: str) -> Node:
+        source = drive.tree.node(uid).parent
+        node = drive.tree.move(uid, destination.uid)
+        sources.add(source)
+        return node
+
+    nodes = _each(uids, change)
     undo = None
-    if len(uids) <= MOST_UNDONE and len(set(sources.values())) == 1 and destination.uid not in sources.values():
-        (source,) = set(sources.values())
-        undo = "/drive/move/back?" + urlencode([("item", node.uid) for node in nodes] + [("to", source)])
+    if len(nodes) <= MOST_UNDONE and len(sources) == 1 and destination.uid not in sources:
+        undo = "/drive/move/back?" + urlencode(
+            [("item", node.uid) for node in nodes] + [("to", source) for source in sources]
+        )
     return done(request, f"Moved {_count(nodes)} to “{destination.name}”.", undo)
 
 

@@ -16,6 +16,7 @@ from django.utils.cache import patch_vary_headers
 
 WHOLE_PAGE = "layouts/whole.html"
 SWAPPED_PART = "layouts/swapped.html"
+LONGEST_KEPT_UNDO = 1_300  # characters
 LEVELS = {"success": messages.SUCCESS, "info": messages.INFO, "warning": messages.WARNING, "error": messages.ERROR}
 
 
@@ -53,5 +54,10 @@ def toast(response: HttpResponse, message: str, undo_url: str | None = None, lev
 
 
 def flash(request: HttpRequest, message: str, undo_url: str | None = None, level: str = "success") -> None:
-    """Have the next page that this visitor sees, whole or swapped in, say `message` and offer to undo it."""
-    messages.add_message(request, LEVELS[level], message, extra_tags=f"undo={undo_url}" if undo_url else "")
+    """Have the next page that this visitor sees, whole or swapped in, say `message` and offer to undo it.
+
+    An undo whose address is longer than `LONGEST_KEPT_UNDO` is not offered: message and undo travel in one cookie, and
+    what does not fit into it is lost as a whole, without a word.
+    """
+    offered = undo_url is not None and len(undo_url) <= LONGEST_KEPT_UNDO
+    messages.add_message(request, LEVELS[level], message, extra_tags=f"undo={undo_url}" if offered else "")

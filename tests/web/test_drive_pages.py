@@ -242,6 +242,30 @@ def test_moving_offers_an_undo_that_works(browser: Browser, tree: Tree) -> None:
     assert names_in(tree) == ["a", "f"]
 
 
+def test_many_items_go_through_the_folders_to_where_they_are_moved(browser: Browser, tree: Tree) -> None:
+    outer = tree.create_folder(schema.ROOT, "outer")
+    inner = tree.create_folder(outer.uid, "inner")
+    items = [tree.create_folder(schema.ROOT, "a").uid, *(schema.new_uid() for _ in range(400))]
+    for at, leads_to in ((None, outer.uid), (outer.uid, inner.uid), (inner.uid, outer.uid)):
+        asked = {"item": items} | ({"at": at} if at else {})
+        response = browser.post("/drive/move", asked, **HTMX | {"HTTP_HX_TARGET": "drive-dialog"})
+        page = text_of(response)
+        assert f'name="at" value="{leads_to}"' in page
+        assert f'name="to" value="{at or schema.ROOT}"' in page
+        assert all(len(address) < 1000 for address in re.findall(r'(?:href|action|hx-get|hx-post)="([^"]*)"', page))
+    browser.post("/drive/move", {"item": items, "to": inner.uid}, **HTMX)
+    assert names_in(tree, inner.uid) == ["a"]
+
+
+def test_without_scripts_a_long_selection_is_answered_for_too(browser: Browser, tree: Tree) -> None:
+    items = [tree.create_folder(schema.ROOT, f"f{number}").uid for number in range(60)]
+    response = browser.post("/drive/delete", {"item": items}, follow=True)
+    assert "60 items moved to the trash." in text_of(response)
+    assert names_in(tree) == []
+    uids = [schema.new_uid() for _ in range(1001)]
+    assert "Choose at most 1000 at a time." in text_of(browser.post("/drive/delete", {"item": uids}, follow=True))
+
+
 def test_what_cannot_be_done_is_said_in_a_toast(browser: Browser, tree: Tree) -> None:
     folder = tree.create_folder(schema.ROOT, "f")
     response = browser.post("/drive/move", {"item": folder.uid, "to": folder.uid}, **HTMX)
