@@ -1,8 +1,8 @@
 """A disk in memory that knows what was synced, crashes at any operation, and refuses service on demand.
 
-`FaultyFiles` has the interface of `kvstore.storage.files.Files`. A write lies in its file at once, as in the page cache, and becomes
-durable by `fdatasync`; a name becomes durable by `fsync_dir`. `FaultyDisk.after_crash` is what a machine would find after the power
-went: of what was not synced, any part of the writes (in sectors, or torn inside one) and any part of the names.
+`FaultyFiles` has the interface of `kvstore.storage.files.Files`. A write lies in its file at once, as in the page cache, and
+becomes durable by `fdatasync`; a name by `fsync_dir`. `FaultyDisk.after_crash` is what a machine would find after
+the power went: of what was not synced, any part of the writes (in sectors, or torn inside one) and any part of the names.
 """
 
 from __future__ import annotations

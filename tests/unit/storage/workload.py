@@ -1,7 +1,7 @@
 """A random workload on an engine with a disk that crashes, and the model that says what must be there afterwards.
 
-The model keeps the state after each thing logged since the last sync. After a crash, what opens must be the state at the last sync that
-returned or a later one: everything acknowledged, and whole things only of what was not.
+The model keeps the state after each thing logged since the last sync. After a crash, what opens must be the state at the last
+sync that returned or a later one: everything acknowledged, and whole things only of what was not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kvstore.storage.replica import Learning
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.upkeep import checkpoint, maintain, next_job, run_to_end
-from tests.faults.disk import Crash, FaultyDisk, Faults, FaultyFiles
+from tests.faults.disk import Crash, Faults, FaultyDisk, FaultyFiles
 from tests.unit.storage.entries import BULK, delete, delete_row, entry, put
 
 FOLDER = "/data"
