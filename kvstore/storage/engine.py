@@ -128,7 +128,8 @@ class Engine:
     def close(self) -> None:
         """Sync (a mark, so that damage to the last record would be told), close the files, unlock the folder."""
         if self.wal.failure is None:
-            self.wal.mark()
+            self.sync()
+            self.wal.mark()  # in a write of its own: it says that what was written before is on disk
             self.sync()
         self.abandon()
 

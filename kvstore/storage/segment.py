@@ -203,11 +203,15 @@ class SegmentReader:
 
     def _judge_payload(self, offset: int, found: RecordHeader) -> bool:
         """Whether to go on behind a record whose payload is not whole."""
-        if self._last and not self._was_synced(offset):
+        missing = offset + RECORD_HEADER + found.length > self._size
+        if self._last and not missing and not self._was_synced(offset):
             self.cut = offset
             return False
-        self._report(offset, found.tablet, "a record's payload does not have its checksum")
-        return True
+        # a segment has its full size before it has its name: one that ends inside a record was cut by something else
+        self._report(
+            offset, found.tablet, "the segment ends here" if missing else "a payload does not have its checksum"
+        )
+        return not missing
 
     def _after_bad(self, offset: int) -> int | None:
         """Where to go on behind something at `offset` that is no record header; None: nowhere."""

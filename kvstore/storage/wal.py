@@ -339,10 +339,12 @@ class Wal:
                 begin = r.position.offset + RECORD_HEADER
                 if r.position.segment != segment or not begin <= offset <= begin + r.length - length:
                     continue
+                at = begin
                 for part in r.parts:
-                    if begin <= offset <= begin + len(part) - length:  # a value is one part, or inside one
-                        return bytes(memoryview(part)[offset - begin : offset - begin + length])
-                    begin += len(part)
+                    if at <= offset <= at + len(part) - length:  # a value is one part, or inside one
+                        return bytes(memoryview(part)[offset - at : offset - at + length])
+                    at += len(part)
+                return b"".join(bytes(part) for part in r.parts)[offset - begin : offset - begin + length]
         return None
 
     def retire(self, generation: int) -> None:
