@@ -85,6 +85,7 @@ class CatchUp:
         self._unsynced_bytes = 0
         self._installed_at = 0
         self._results: Results | None = None
+        self._seen = -1
         self._cells_total = 0
         self._cells_done = 0
         self._bytes_done = 0
@@ -119,6 +120,13 @@ class CatchUp:
             self._attempt = self._replica.next_attempt()
             self._patience = min(2 * self._patience, AGAIN_MOST)
             self._join(now)
+        elif self._stage == Stage.CLOSING and self._results is not None:
+            self._asked_at = now
+            if self._seen == self._replica.last:
+                # the stream stands still before a commit point that the primary has reached: this attempt's is no more
+                self._patience = min(2 * self._patience, AGAIN_MOST)
+                self.start_over()
+            self._seen = self._replica.last
         elif self._stage in (Stage.COMPARING, Stage.CLOSING):
             self._go_on(now)
         elif self._stage == Stage.FINISHED:
@@ -177,7 +185,6 @@ class CatchUp:
             self._replica.begin_stream(message.start, message.start_epoch)
             self._cells_total = message.cells
             self._stage = Stage.COMPARING
-            self._patience = AGAIN
             self._go_on(now)
 
     # ---------------------------------------------------------------- comparing
@@ -309,8 +316,10 @@ class CatchUp:
         if self._stage != Stage.CLOSING or results is None or replica.last < results.commit:
             return
         self._stage = Stage.SEALING
+        self._patience = AGAIN
         lsn = self._host.engine.finish_learning(replica.tablet, results.encoded, results.commit_epoch, results.commit)
         replica.known_commit = max(replica.known_commit, results.commit)
+        replica.apply(results.commit)  # now, as replay does; what it means is said when it is on disk
         self._results = None
         replica.settle(lsn)
 

@@ -221,7 +221,9 @@ class Replica:
         self.leadership.entry_logged(entry, previous_epoch, previous, now)
 
     def _log(self, entry: Entry) -> None:
-        lsn = self.host.engine.append_entry(self.tablet, entry, min(self.known_commit, self.last))
+        # the commit point that is *applied*, not the one that is known: a learner compares what it has applied with the
+        # primary's cells, and replay must not be further than it was then
+        lsn = self.host.engine.append_entry(self.tablet, entry, self.disk.commit)
         self.last, self.last_epoch = entry.last, entry.epoch
         self._unsynced.append((lsn, entry.last))
         self.host.logged(self)

@@ -1,4 +1,5 @@
-"""Many runs: `python -m tests.simulation --seeds 0-9999`. Prints the story of each seed that fails; exit status 1 if any did."""
+"""Many runs: `python -m tests.simulation --seeds 0-9999`. Prints the story of each seed that fails; exit status 1 if any
+did."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Client:
                     return value
             seen = operation.result
             if operation.kind == "read" and operation.key == key and (seen is None or len(seen) < settings.BULK_VALUE):
-                return seen  # type: ignore[no-any-return]
+                return seen
         return None
 
     def one(self, operation: Operation) -> Iterator[Any]:
@@ -186,9 +186,8 @@ class Client:
                 bulk += value
             else:
                 operations.append([Op.PUT, row, column, value])
-        if not requires and len(operations) == len(COLUMNS) and len({o[1] for o in operations}) == 1:
-            if all(o[0] == Op.DELETE for o in operations):
-                operations = [[Op.DELETE_ROW, operations[0][1]]]  # the row has no other columns
+        if len({o[1] for o in operations}) == 1 and [o[0] for o in operations] == [Op.DELETE] * len(COLUMNS):
+            operations = [[Op.DELETE_ROW, operations[0][1]]]  # the row has no other columns
         header = encode_header(self.number, number, min(self._waiting), requires, operations)
         return Mutation(header, bulk, decode_header(header))
 

@@ -221,5 +221,3 @@ def brief(configuration: Configuration) -> str:
         f"tablet {configuration.tablet} epoch {configuration.epoch}: {primary} leads {runs(configuration.in_sync)}"
         f" learners [{runs(configuration.learners)}] former [{runs(configuration.former)}]"
     )
-
-

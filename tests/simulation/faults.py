@@ -108,10 +108,12 @@ class Faults:
         self._set_disabled(node.name, disabled)
 
     def _set_disabled(self, name: str, disabled: bool) -> None:
+        if (name in self._disabled) != disabled:
+            return  # meanwhile it was decided otherwise
         self._world.note("operator", "disables" if disabled else "enables", name)
 
         def answered(answer: object | None) -> None:
-            if answer is None and (name in self._disabled) == disabled:
+            if answer is None:
                 self._later(0.3, 0.6, lambda: self._set_disabled(name, disabled))
 
         self._cluster.tell_coordinator("operator", SetDisabled(name, disabled), answered)

@@ -66,9 +66,9 @@ class NodeMachine(Machine):
             self._coordinator = None
         self.disk.crash(self.world.random)
         for peer in self.cluster.nodes.values():
-            link = peer._links.get(self.name)
-            if link is not None:
-                link.breaks(self.world.random.uniform(0.0, 0.01))
+            leading_here = peer._links.get(self.name)
+            if leading_here is not None:
+                leading_here.breaks(self.world.random.uniform(0.0, 0.01))
         self.cluster.coordinator.node_gone(self.name)
         self.cluster.process_ended(self)
 
