@@ -12,7 +12,7 @@ Everything that differs between installations comes from environment variables, 
 | PENNCLOUD_DOMAIN | `penncloud.localhost` | the part behind the `@` of this installation's mail addresses |
 | PENNCLOUD_MAX_FILE_SIZE | `5368709120` | bytes; the largest file that may be uploaded |
 | PENNCLOUD_BIND | none | the address that the load balancer listens on; `manage.py cluster` sets it |
-| PENNCLOUD_ALLOWED_HOSTS | this machine's names and address | names under which the site may be asked for, separated by commas |
+| PENNCLOUD_ALLOWED_HOSTS | this machine's names and address | names by which the site may be asked for, separated by commas |
 | PENNCLOUD_BALANCER_STATUS | none | address of the load balancer's status, which the console shows: `http://127.0.0.1:…/` |
 | PENNCLOUD_TRUSTED_PROXIES | `127.0.0.1,::1` | addresses whose X-Forwarded-* headers are believed: the load balancer |
 | PENNCLOUD_CSRF_TRUSTED_ORIGINS | none | origins such as `https://cloud.example.org` in front of another proxy |

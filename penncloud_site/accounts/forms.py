@@ -67,6 +67,9 @@ class SignUpForm(SetPasswordMixin, forms.Form):
             raise forms.ValidationError(TAKEN, code="taken")
         return name
 
+    def clean_display_name(self) -> str:
+        return names.checked_display_name(self.cleaned_data["display_name"])
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
         self.validate_passwords()
@@ -119,3 +122,6 @@ class ProfileForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _dress(self)
+
+    def clean_display_name(self) -> str:
+        return names.checked_display_name(self.cleaned_data["display_name"])

@@ -8,6 +8,7 @@ the words that begin the store's other rows.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from django.http import HttpRequest
 
 LONGEST = 32  # characters
 _ALLOWED = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
+
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # overrides, embeddings, isolates
 
 # Rows begin with these words: an account of that name would own other people's keys.
 KEY_WORDS = frozenset({"user", "session", "cache", "system"})
@@ -58,6 +61,19 @@ def checked(username: str, *, role: bool = False) -> str:
             "letter or digit, and a dot is followed by another character than a dot.",
             code="malformed",
         )
+    return name
+
+
+def checked_display_name(name: str) -> str:
+    """The name others see, or `ValidationError`: it must show something, on one line, and turn no text around it.
+
+    (It stands in other people's lists: an override in it would turn their lines, and a name of nothing is nobody's.)
+    """
+    name = name.strip()
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in _TURNING for c in name):
+        raise ValidationError("The name contains a character that cannot be seen and is not allowed.", code="invisible")
+    if not any(unicodedata.category(c)[0] in "LNPS" for c in name):
+        raise ValidationError("Please give a name that can be seen.", code="invisible")
     return name
 
 

@@ -49,6 +49,25 @@ def test_a_taken_name_is_refused_and_the_account_stays_as_it_is() -> None:
     assert user.check_password(PASSWORD)
 
 
+@pytest.mark.parametrize(
+    "display_name", ["\u200b", "\u2066\u2069", "Ada\u202egpj.exe", "Ada\u2028Lovelace", "\u200d\ufe0f"]
+)
+def test_a_name_that_shows_nothing_or_turns_others_text_is_refused(display_name: str) -> None:
+    visitor, name = Visitor(), fresh_name()
+    assert visitor.sign_up(name, display_name=display_name).status_code == 200
+    assert not User.objects.exists(name)
+    member_of, name = member()
+    member_of.post("/accounts/", {"display_name": display_name})
+    assert User.objects.get(username=name).display_name == "Ada Lovelace"
+
+
+@pytest.mark.parametrize("display_name", ["Zoë", "عليّ", "علی\u200cرضا", "李", "👩\u200d🚀"])
+def test_a_name_may_be_of_any_script(display_name: str) -> None:
+    visitor, name = Visitor(), fresh_name()
+    assert visitor.sign_up(name, display_name=display_name).status_code == 302
+    assert User.objects.get(username=name).display_name == display_name
+
+
 def test_of_two_sign_ups_at_once_one_wins_and_the_other_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     name = fresh_name()
     # Both find the name free before either makes the account: without this they would mostly run one after the other.
