@@ -26,7 +26,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from _thread import allocate_lock
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
@@ -37,6 +36,7 @@ from kvstore.errors import BadRequest, RequirementFailed, StoreError
 from kvstore.handshake import read_key
 from kvstore.keys import checked, prefix_end
 from kvstore.link import Callers
+from kvstore.locks import native_lock
 from kvstore.messages import CellAnswer, Configuration, GetRow, Page, Scan, Written
 from kvstore.mutation import Buffer, Op, Version, encode_header
 from kvstore.routing import Router, Where
@@ -100,7 +100,7 @@ class _Numbers:
     def __init__(self) -> None:
         self._next = 1
         self._outstanding: dict[int, None] = {}
-        self._lock = allocate_lock()
+        self._lock = native_lock()
 
     def take(self) -> tuple[int, int]:
         """A new number, and the floor to send with it."""

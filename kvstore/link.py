@@ -10,7 +10,6 @@ attempt it does not try again but says so at once, so that the callers' pauses b
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -20,6 +19,7 @@ from kvstore import clock
 from kvstore.codec import Malformed
 from kvstore.errors import AuthenticationFailed, BadRequest
 from kvstore.handshake import Role
+from kvstore.locks import native_lock
 from kvstore.messages import Written
 from kvstore.mutation import Buffer, Outcome, Version
 from kvstore.retry import NoAnswer, NotSent
@@ -108,7 +108,7 @@ class Link:
         self._key = key
         self._name = name
         self._session = _Session()
-        self._starting = allocate_lock()
+        self._starting = native_lock()
         self._not_before = 0.0
         self._failure = ""
         self._closed = False

@@ -34,7 +34,7 @@ Entry payload, little-endian:
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -47,6 +47,11 @@ from kvstore.errors import BadRequest, ValueTooLarge
 from kvstore.keys import checked
 
 Buffer = bytes | bytearray | memoryview
+
+_pack: Callable[[Any], bytes] = msgpack.Packer(
+    autoreset=True
+).pack  # one for all: making a packer costs more than packing
+_unpack = msgpack.unpackb
 
 
 class Version(NamedTuple):
@@ -107,14 +112,13 @@ class Mutation:
 
 def encode_header(client: int, number: int, floor: int, requires: list[Any], operations: list[Any]) -> bytes:
     """The header bytes of a mutation."""
-    packed: bytes = msgpack.packb([client, number, floor, requires, operations])
-    return packed
+    return _pack([client, number, floor, requires, operations])
 
 
 def decode_header(encoded: Buffer) -> Header:
     """The header that `encoded` holds; `BadRequest` if it is not one. Its rows and columns are not checked here."""
     try:
-        client, number, floor, requires, operations = msgpack.unpackb(encoded)
+        client, number, floor, requires, operations = _unpack(encoded)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise BadRequest(f"not a mutation: {error}") from error
     return Header(client, number, floor, requires, operations)
@@ -246,20 +250,29 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     view = memoryview(payload)
     try:
         (count,) = _COUNT.unpack_from(view, 0)
-        at = _COUNT.size
-        sizes = [_SIZES.unpack_from(view, at + i * _SIZES.size) for i in range(count)]
+        at = _COUNT.size + count * _SIZES.size
+        sizes = list(_SIZES.iter_unpack(view[_COUNT.size : at]))
     except struct.error as error:
         raise BadRequest(f"not an entry: {error}") from error
-    at += count * _SIZES.size
-    bulk_start = bulk_at = at + sum(header_length for _, _, header_length, _ in sizes)
-    if bulk_at + sum(bulk_length for _, _, _, bulk_length in sizes) != len(view):
+    bulk_start = bulk_at = at + sum([size[2] for size in sizes])
+    if len(sizes) != count or bulk_at + sum([size[3] for size in sizes]) != len(view):
         raise BadRequest("not an entry: its lengths do not add up")
+    # Every secondary does this for every write: one copy of all headers, no views where there is nothing to see.
+    headers = bytes(view[at:bulk_start])
+    at = 0
     mutations = []
-    for _, _, header_length, bulk_length in sizes:
-        encoded = bytes(view[at : at + header_length])
-        mutations.append(Mutation(encoded, view[bulk_at : bulk_at + bulk_length], decode_header(encoded)))
-        at += header_length
-        bulk_at += bulk_length
+    try:
+        for _, _, header_length, bulk_length in sizes:
+            encoded = headers[at : at + header_length]
+            at += header_length
+            client, number, floor, requires, operations = _unpack(encoded)
+            bulk: Buffer = b""
+            if bulk_length:
+                bulk = view[bulk_at : bulk_at + bulk_length]
+                bulk_at += bulk_length
+            mutations.append(Mutation(encoded, bulk, Header(client, number, floor, requires, operations)))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise BadRequest(f"not a mutation: {error}") from error
     # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
     parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
     return Entry(epoch, first, mutations, [size[0] for size in sizes], [size[1] for size in sizes], parts)

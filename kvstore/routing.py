@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import traceback
 import weakref
-from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from kvstore import clock, messages, settings
 from kvstore.connection import parse_address
 from kvstore.errors import BadRequest, StoreError, Unavailable
 from kvstore.link import Callers, Link, Pending
+from kvstore.locks import native_lock
 from kvstore.messages import Configuration, GetMap, Refused
 from kvstore.mutation import Buffer
 from kvstore.retry import Effort, NoAnswer, NotSent
@@ -64,7 +64,7 @@ class Router:
         addresses = [parse_address(text) for text in coordinators.split(",")]
         self._coordinators = [Link(callers, address, key, name, None) for address in addresses]
         self._links: dict[str, Link] = {}
-        self._lock = allocate_lock()
+        self._lock = native_lock()
         self._change = callers.event()
         self._kick = callers.event()
         self._haste_until = 0.0

@@ -21,7 +21,6 @@ from kvstore import clock
 
 CRASHED = 70
 """Exit status after an unexpected exception (EX_SOFTWARE of sysexits.h)."""
-_METER_INTERVAL = 0.01
 _LATE = 0.1
 
 
@@ -56,21 +55,6 @@ def spawn(name: str, function: Callable[..., None], *arguments: Any) -> gevent.G
     return greenlet
 
 
-def tick_for_ever(interval: float, tick: Callable[[float], None]) -> None:
-    """Call `tick(now)` every `interval` seconds, never before what has already arrived was dealt with.
-
-    After a pause of the whole process the timer and the sockets are ready together. A tick that went first would take
-    everybody for silent whose messages lie unread: so a late one lets the readers run, and comes a turn later.
-    """
-    while True:
-        due = clock.now() + interval
-        gevent.sleep(interval)
-        while clock.now() > due + _LATE:
-            due = clock.now() + interval
-            gevent.sleep(interval)
-        tick(clock.now())
-
-
 class PauseMeter:
     """How long the loop was kept from going round, at worst.
 
@@ -82,19 +66,33 @@ class PauseMeter:
         """Seconds, since the process began."""
         self._recent = 0.0
 
+    def late(self, seconds: float) -> None:
+        """A timer of the loop came so much later than it was due."""
+        self._recent = max(self._recent, seconds)
+        self.longest = max(self.longest, seconds)
+
     def take_recent(self) -> float:
         """The longest pause in seconds since this was last asked."""
         recent, self._recent = self._recent, 0.0
         return recent
 
-    def run(self) -> None:
-        """Measure for ever."""
-        while True:
-            due = clock.now() + _METER_INTERVAL
-            gevent.sleep(_METER_INTERVAL)
-            late = clock.now() - due
-            self._recent = max(self._recent, late)
-            self.longest = max(self.longest, late)
+
+def tick_for_ever(interval: float, tick: Callable[[float], None], meter: PauseMeter | None = None) -> None:
+    """Call `tick(now)` every `interval` seconds, never before what has already arrived was dealt with.
+
+    After a pause of the whole process the timer and the sockets are ready together. A tick that went first would take
+    everybody for silent whose messages lie unread: so a late one lets the readers run, and comes a turn later.
+    """
+    while True:
+        late = _LATE + 1.0
+        while late > _LATE:
+            due = clock.now() + interval
+            gevent.sleep(interval)
+            now = clock.now()
+            late = now - due
+            if meter is not None:
+                meter.late(late)
+        tick(now)
 
 
 def resident_bytes() -> int:

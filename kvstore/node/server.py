@@ -106,12 +106,11 @@ class NodeServer:
     def start(self) -> None:
         """Start serving."""
         self._engine.on_corrupt = self._damaged
-        spawn("pause meter", self._meter.run)
         self._committer.start()
         self._maintenance.start()
         spawn("listener", self._listener.run)
         spawn("link to the coordinator", self._coordinator.run)
-        spawn("ticker", tick_for_ever, _TICK, self._tick)
+        spawn("ticker", tick_for_ever, _TICK, self._tick, self._meter)
         spawn("heart", tick_for_ever, settings.HEARTBEAT_INTERVAL, self._beat)
 
     def leave(self) -> None:
