@@ -113,7 +113,7 @@ def new_user(real_store: Client) -> Callable[..., Browser]:
 
     def make(prefix: str = "u") -> Browser:
         browser, name = member(fresh_name(prefix))
-        browser.username = name  # type: ignore[attr-defined]
+        browser.username = name
         return browser
 
     return make

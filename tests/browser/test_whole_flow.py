@@ -74,13 +74,8 @@ def primary_by_status(cluster: WebCluster, row: str) -> str:
     raise AssertionError(f"no tablet holds {row!r}")
 
 
-def test_mail_there_and_back_and_a_file_that_outlives_its_primary(
-    browser: Browser, cluster: WebCluster, tmp_path: Path
-) -> None:
-    ada = Person(browser, cluster, "Ada Lovelace")
-    grace = Person(browser, cluster, "Grace Hopper")
-
-    # Ada writes, Grace reads and replies, Ada reads the reply.
+def write_read_and_reply(ada: Person, grace: Person) -> None:
+    """Ada writes, Grace reads and replies, Ada reads the reply."""
     page = ada.page
     page.goto("/mail/compose")
     page.fill("[name=to]", grace.name)
@@ -91,9 +86,7 @@ def test_mail_there_and_back_and_a_file_that_outlives_its_primary(
 
     page = grace.page
     page.goto("/mail/inbox/")
-    message = page.get_by_text("The analytical engine").first
-    expect(message).to_be_visible(timeout=SLOW)
-    message.click()
+    page.get_by_text("The analytical engine").first.click()
     expect(page.get_by_text("Have you seen the drawings?").first).to_be_visible(timeout=SLOW)
     page.get_by_role("link", name="Reply", exact=True).first.click()
     page.fill("[name=body]", "I have, and found a bug.")
@@ -105,31 +98,46 @@ def test_mail_there_and_back_and_a_file_that_outlives_its_primary(
     page.get_by_text("The analytical engine").first.click()
     expect(page.get_by_text("I have, and found a bug.").first).to_be_visible(timeout=SLOW)
 
-    # Ada uploads 60 MB; the primary of her drive is killed in the middle.
+
+def upload_while_killing(page: Page, file: Path, pid: int) -> None:
+    """Upload the file; the process is killed when a quarter of it is sent."""
+    page.goto("/drive/")
+    page.locator("#drive-picker").set_input_files(file)
+    page.wait_for_function("() => document.querySelector('.drive-progress')?.value >= 0.25", polling=10)
+    os.kill(pid, signal.SIGKILL)
+    expect(page.locator(".drive-tray-item")).not_to_have_class(re.compile("is-done"), timeout=1)
+    expect(page.locator(".drive-tray-item")).to_have_class(re.compile("is-done"), timeout=2 * SLOW)
+
+
+def download(page: Page, name: str, to: Path) -> bytes:
+    """Choose the file in the list and download it; its bytes."""
+    page.goto("/drive/")
+    row = page.locator("[data-item]", has_text=name)
+    expect(row).to_have_count(1)
+    row.locator("input[name=item]").check()
+    with page.expect_download(timeout=2 * SLOW) as downloading:
+        page.locator("[data-download]").click()
+    assert downloading.value.suggested_filename == name
+    downloading.value.save_as(to)
+    return to.read_bytes()
+
+
+def test_mail_there_and_back_and_a_file_that_outlives_its_primary(
+    browser: Browser, cluster: WebCluster, tmp_path: Path
+) -> None:
+    ada = Person(browser, cluster, "Ada Lovelace")
+    grace = Person(browser, cluster, "Grace Hopper")
+    write_read_and_reply(ada, grace)
+
     content = random.Random(1843).randbytes(FILE_SIZE)
     drawing = tmp_path / "drawings of the engine.bin"
     drawing.write_bytes(content)
     victim = primary_by_status(cluster, f"{ada.name}:drive")
     pid = cluster.pid(victim)
-    page.goto("/drive/")
-    page.locator("#drive-picker").set_input_files(drawing)
-    page.wait_for_function("() => document.querySelector('.drive-progress')?.value >= 0.25", polling=10)
-    os.kill(pid, signal.SIGKILL)
-    expect(page.locator(".drive-tray-item")).not_to_have_class(re.compile("is-done"), timeout=1)
-    expect(page.locator(".drive-tray-item")).to_have_class(re.compile("is-done"), timeout=2 * SLOW)
+    upload_while_killing(ada.page, drawing, pid)
     assert primary_by_status(cluster, f"{ada.name}:drive") != victim
-
-    # She downloads it: same name, same bytes.
-    page.goto("/drive/")
-    row = page.locator("[data-item]", has_text=drawing.name)
-    expect(row).to_have_count(1)
-    row.locator("input[name=item]").check()
-    with page.expect_download(timeout=2 * SLOW) as downloading:
-        page.locator("[data-download]").click()
-    assert downloading.value.suggested_filename == drawing.name
-    saved = tmp_path / "saved"
-    downloading.value.save_as(saved)
-    assert hashlib.sha256(saved.read_bytes()).hexdigest() == hashlib.sha256(content).hexdigest()
+    saved = download(ada.page, drawing.name, tmp_path / "saved")
+    assert hashlib.sha256(saved).hexdigest() == hashlib.sha256(content).hexdigest()
 
     # Nobody has seen an error, and the node comes back with everything.
     assert ada.wrong == []

@@ -6,86 +6,20 @@ import hashlib
 import json
 import signal
 import socket
-import subprocess
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from penncloud_site.supervisor.pidfile import read_pid_file
-from tests.probe.raw_http import Answer, RawConnection, ask, get
+from tests.probe.balancer import Site
+from tests.probe.raw_http import RawConnection, ask, get
 from tests.processes import accepts, end, free_port_block, start, wait_for
 
 pytestmark = pytest.mark.probe
 
-SERVER = Path(__file__).with_name("misbehaving_server.py")
 GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n"
-
-
-@dataclass
-class Site:
-    """A balancer on `port`, its figures on `status_port`, two servers "a" and "b" behind it."""
-
-    port: int
-    status_port: int
-    server_ports: dict[str, int]
-    log: Path
-    balancer: subprocess.Popen[bytes]
-    servers: dict[str, subprocess.Popen[bytes]]
-
-    def start_server(self, name: str) -> None:
-        self.servers[name] = start(SERVER, self.server_ports[name], name, log=self.log)
-
-    def states(self) -> dict[str, str]:
-        """What the balancer thinks of each server."""
-        ports = {port: name for name, port in self.server_ports.items()}
-        front_ends = get(self.status_port, "/").json()["frontends"]
-        return {ports[int(entry["address"].rpartition(":")[2])]: entry["state"] for entry in front_ends}
-
-    def await_states(self, a: str, b: str) -> None:
-        wait_for(lambda: self.states() == {"a": a, "b": b}, f"a being {a} and b being {b}")
-
-    def counts(self) -> int:
-        """How many requests both servers have read, leaving out health checks and these questions."""
-        return sum(int(get(port, "/count").body) for port in self.server_ports.values())
-
-    def counted(self, *asked: int) -> int:
-        """Requests read since `asked`, an earlier result of `counts`."""
-        return self.counts() - asked[0] - len(self.server_ports)
-
-
-@pytest.fixture(scope="module")
-def whole_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    log = tmp_path_factory.mktemp("balancer") / "log"
-    port = free_port_block(4)
-    ports = {"a": port + 2, "b": port + 3}
-    arguments = ["-m", "penncloud_site.loadbalancer", "--port", port, "--status-port", port + 1]
-    for server_port in ports.values():
-        arguments += ["--frontend", f"127.0.0.1:{server_port}"]
-    site = Site(port, port + 1, ports, log, start(*arguments, log=log), {})
-    for name in ports:
-        site.start_server(name)
-    try:
-        wait_for(lambda: accepts(site.status_port), "the balancer's start")
-        yield site
-    finally:
-        for process in (site.balancer, *site.servers.values()):
-            end(process, signal.SIGKILL)
-
-
-@pytest.fixture
-def site(whole_site: Site) -> Site:
-    """The balancer with both servers up and healthy, whatever the test before did to them."""
-    for name, process in list(whole_site.servers.items()):
-        process.send_signal(signal.SIGCONT)
-        if process.poll() is not None:
-            whole_site.start_server(name)
-    whole_site.await_states("healthy", "healthy")
-    return whole_site
 
 
 # --- what is passed on ------------------------------------------------------------------------------------------------
@@ -266,140 +200,6 @@ def test_a_cut_off_upload_is_cut_off_for_the_front_end_too(site: Site) -> None:
     with RawConnection(site.port) as client:
         client.send(b"PUT /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + b"a" * 1_000_000)
     wait_for(lambda: get(site.status_port, "/").json()["in_hand"] == 0, "the balancer letting go of the upload")
-
-
-# --- front ends that fail ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/die-once/get", "/die-once/again"])
-def test_a_read_is_asked_for_again_when_its_front_end_dies(site: Site, path: str) -> None:
-    answer = get(site.port, path)
-    assert (answer.status, answer.body) == (200, b"again")
-
-
-def test_a_post_that_may_have_been_carried_out_is_not_repeated(site: Site) -> None:
-    before = site.counts()
-    answer = get(site.port, "/die-once/post", "Content-Type: text/plain", method="POST", body=b"send it once")
-    assert answer.status == 502
-    assert b"your text is kept" in answer.body.lower()
-    assert answer.headers["retry-after"] == "1"
-    assert site.counted(before) == 1
-
-
-def test_a_post_with_a_key_is_repeated_with_its_body(site: Site) -> None:
-    answer = get(site.port, "/die-once/keyed", "Idempotency-Key: 42", method="POST", body=b"as often as you like")
-    assert (answer.status, answer.body) == (200, b"again")
-
-
-@pytest.mark.parametrize("path", ["/die-before", "/die-head", "/die-body", "/garbage", "/no-length"])
-def test_what_no_front_end_can_answer_ends_in_a_page_and_not_in_half_an_answer(site: Site, path: str) -> None:
-    answer = get(site.port, path)
-    assert answer.complete
-    assert answer.status == 502
-    assert b"Reconnecting" in answer.body
-    assert answer.headers["cache-control"] == "no-store"
-
-
-def test_a_large_answer_that_breaks_off_is_seen_to_be_broken(site: Site) -> None:
-    answer = get(site.port, "/die-stream")
-    assert answer.status == 200
-    assert not answer.complete
-
-
-def test_a_download_goes_on_at_another_front_end(site: Site) -> None:
-    size = 16 * 200_000
-    answer = get(site.port, f"/file/{size}/1000000")
-    assert answer.status == 200
-    assert answer.complete
-    assert answer.body == b"".join(b"%015d\n" % number for number in range(size // 16))
-
-
-def test_a_download_that_changed_meanwhile_is_cut_and_never_patched_up(site: Site) -> None:
-    answer = get(site.port, "/changed/3200000/1000000")
-    assert answer.status == 200
-    assert not answer.complete
-    assert len(answer.body) <= 1_000_000
-
-
-def test_a_killed_front_end_costs_nobody_a_page(site: Site) -> None:
-    """Requests of every method go on while one of two servers is killed; its first failure puts it out."""
-    stop = threading.Event()
-    outcomes: Counter[int] = Counter()
-    errors: list[str] = []
-
-    def click(method: str) -> None:
-        while not stop.is_set():
-            try:
-                answer = get(site.port, "/echo", method=method)
-                outcomes[answer.status] += 1
-            except (OSError, AssertionError) as error:
-                errors.append(repr(error))
-
-    threads = [threading.Thread(target=click, args=(method,)) for method in ("GET", "GET", "GET", "HEAD")]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: outcomes[200] > 50, "some traffic")
-    site.servers["a"].kill()
-    site.servers["a"].wait()
-    site.await_states("out", "healthy")
-    seen = outcomes[200]
-    wait_for(lambda: outcomes[200] > seen + 50, "traffic at the other one")
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert set(outcomes) == {200}
-
-
-def test_a_dead_front_end_is_no_failure_for_any_method(site: Site) -> None:
-    """Nothing is sent to a server that refuses connections, so even a POST goes to the other one."""
-    site.servers["a"].kill()
-    site.servers["a"].wait()
-    for _ in range(6):
-        answer = get(site.port, "/echo", method="POST", body=b"once")
-        assert answer.status == 200
-        assert answer.headers["x-server"] == "b"
-
-
-def test_one_that_hangs_is_put_out_and_what_only_reads_moves_on(site: Site) -> None:
-    site.servers["a"].send_signal(signal.SIGSTOP)
-    begun = time.monotonic()
-    servers = Counter(get(site.port, "/echo").headers["x-server"] for _ in range(6))
-    assert servers == {"b": 6}
-    assert time.monotonic() - begun < 15
-    site.await_states("out", "healthy")
-    site.servers["a"].send_signal(signal.SIGCONT)
-    site.await_states("healthy", "healthy")
-
-
-def test_a_request_waits_for_a_front_end_to_come_back(site: Site) -> None:
-    for process in site.servers.values():
-        process.kill()
-        process.wait()
-    site.await_states("out", "out")
-    answers: list[Answer] = []
-    thread = threading.Thread(
-        target=lambda: answers.append(get(site.port, "/echo", method="POST", body=b"patient")), daemon=True
-    )
-    thread.start()
-    wait_for(lambda: get(site.status_port, "/").json()["in_hand"] == 1, "the request waiting")
-    site.start_server("b")
-    thread.join(10)
-    assert [answer.status for answer in answers] == [200]
-
-
-def test_without_any_front_end_a_user_is_told_what_is_safe(site: Site) -> None:
-    for process in site.servers.values():
-        process.kill()
-        process.wait()
-    site.await_states("out", "out")
-    read = get(site.port, "/echo")
-    assert read.status == 503
-    assert b'http-equiv="refresh"' in read.body
-    sent = get(site.port, "/echo", method="POST", body=b"text")
-    assert sent.status == 503
-    assert b"was not carried out" in sent.body
-    assert b"http-equiv" not in sent.body
 
 
 # --- many, few, the end ----------------------------------------------------------------------------------------------

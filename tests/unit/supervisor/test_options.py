@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from penncloud_site.supervisor.errors import CannotStart
 from penncloud_site.supervisor.options import ClusterOptions, settled_size
 
 
-def size(made: tuple[int | None, int | None] = (None, None), **asked: int) -> tuple[int, int]:
+def size(made: tuple[int | None, int | None] = (None, None), **asked: Any) -> tuple[int, int]:
     return settled_size(ClusterOptions(Path("/data"), **asked), *made)
 
 
