@@ -1,6 +1,8 @@
 # make run    start a cluster on this machine (ARGS="--port 8100 --data-dir ~/pc" passes options on)
 # make test   every test           (ARGS="tests/unit -k lease" passes options on to pytest)
 # make lint   linter, formatter and type checker
+# make soak   many simulated clusters       (ARGS="--seeds 0-99")
+# make bench  figures
 # All of them make .venv first, and bring it up to date when a requirements file changed.
 
 SHELL := /bin/sh
@@ -51,10 +53,10 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp | $(VENV)/bin/python
 	@touch $@
 
 soak: $(VENV)/dev.stamp
-	@$(PYTHON) -m tests.simulation.soak $(ARGS)
+	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-9999)
 
 bench: $(VENV)/dev.stamp
-	@for script in tests/bench/bench_*.py; do echo "== $$script"; $(PYTHON) "$$script" $(ARGS) || exit 1; done
+	@$(PYTHON) -m tests.bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
