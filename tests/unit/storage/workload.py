@@ -407,4 +407,4 @@ def _checked(engine: Engine, value: bytes | BulkRef, cell: Any) -> bytes:
     try:
         return engine.read(cell)
     except StoreError as error:
-        return f"unreadable {value}: {error}".encode()
+        return f"unreadable {value!r}: {error}".encode()

@@ -1,0 +1,185 @@
+"""Group commit and background work under gevent, on the real disk."""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from kvstore.errors import StorageFailure
+from kvstore.storage.commit import GroupCommitter, Mode
+from kvstore.storage.engine import Engine
+from kvstore.storage.files import Files
+from kvstore.storage.maintenance import Maintenance, settle_collector
+from tests.unit.storage.engines import contents, options
+from tests.unit.storage.entries import entry, put
+
+MODES = pytest.mark.parametrize("mode", list(Mode))
+
+
+class TroubledFiles(Files):
+    """The real disk, with an fsync that takes its time or fails."""
+
+    def __init__(self) -> None:
+        self.stall = 0.0
+        self.broken = False
+        self.syncs = 0
+
+    def fdatasync(self, fd: int) -> None:
+        self.syncs += 1
+        time.sleep(self.stall)
+        if self.broken:
+            raise OSError(errno.EIO, "broken")
+        super().fdatasync(fd)
+
+
+class Node:
+    """An engine with tablet 1, its committer, and what it told."""
+
+    def __init__(self, folder: Path, mode: Mode, **others: Any) -> None:
+        self.files = TroubledFiles()
+        self.engine = Engine.open(str(folder), self.files, options(**others))
+        self.engine.create_tablet(1, "", None, 1)
+        self.durable = 0
+        self.synced = Event()
+        self.failures: list[StorageFailure] = []
+        self.committer = GroupCommitter(self.engine, self._durable, self.failures.append, mode)
+        self.greenlet = self.committer.start()
+
+    def _durable(self, lsn: int) -> None:
+        self.durable = lsn
+        self.synced.set()
+
+    def write(self, number: int) -> int:
+        new = entry(1, number, [put("row", f"{number % 50}", b"%050d" % number)])
+        lsn = self.engine.append_entry(1, new, number - 1)
+        self.committer.wake()
+        return lsn
+
+    def until_durable(self, lsn: int) -> None:
+        with gevent.Timeout(10):
+            while self.durable < lsn:
+                self.synced.wait()
+                self.synced.clear()
+
+    def close(self) -> None:
+        self.committer.stop()
+        self.engine.close()
+
+
+@MODES
+def test_what_is_appended_becomes_durable_and_is_told(tmp_path: Path, mode: Mode) -> None:
+    node = Node(tmp_path, mode)
+    node.until_durable(node.write(1))
+    node.until_durable(node.write(2))
+    assert node.committer.disk_age() == 0
+    node.close()
+    again = Engine.open(str(tmp_path), Files(), options())
+    assert again.tablets[1].last == 2
+    again.close()
+
+
+@MODES
+def test_all_that_waits_goes_out_in_one_sync(tmp_path: Path, mode: Mode) -> None:
+    node = Node(tmp_path, mode, segment_size=1 << 20)
+    node.until_durable(node.write(1))
+    before = node.files.syncs
+    lsn = [node.write(number) for number in range(2, 102)][-1]
+    node.until_durable(lsn)
+    assert node.files.syncs - before <= 2
+    node.close()
+
+
+def test_in_a_thread_a_stalled_disk_does_not_stop_the_loop_and_shows_in_its_age(tmp_path: Path) -> None:
+    """Trap 5: the node goes on to send heartbeats, and they say that its disk does not answer."""
+    node = Node(tmp_path, Mode.THREAD)
+    node.until_durable(node.write(1))
+    node.files.stall = 0.3
+    lsn = node.write(2)
+    longest, turns, oldest = 0.0, 0, 0.0
+    while node.durable < lsn:
+        begin = time.perf_counter()
+        gevent.sleep(0.005)
+        longest = max(longest, time.perf_counter() - begin)
+        oldest = max(oldest, node.committer.disk_age())
+        turns += 1
+    assert turns > 10
+    assert longest < 0.25
+    assert oldest > 0.15
+    node.files.stall = 0
+    node.close()
+
+
+@MODES
+def test_a_failed_fsync_is_told_once_and_everything_after_is_refused(tmp_path: Path, mode: Mode) -> None:
+    node = Node(tmp_path, mode)
+    node.until_durable(node.write(1))
+    node.files.broken = True
+    node.write(2)
+    node.greenlet.join(10)
+    node.files.broken = False
+    syncs = node.files.syncs
+    with pytest.raises(StorageFailure):
+        node.write(3)
+    node.committer.wake()
+    gevent.sleep(0.01)
+    assert len(node.failures) == 1
+    assert node.files.syncs == syncs
+    assert node.durable < node.engine.wal.appended
+
+
+@MODES
+def test_an_idle_log_is_marked_once(tmp_path: Path, mode: Mode) -> None:
+    """Then damage to the last record is told from a torn tail."""
+    node = Node(tmp_path, mode)
+    lsn = node.write(1)
+    node.until_durable(lsn)
+    node.until_durable(lsn + 1)
+    marked = node.engine.wal.appended
+    gevent.sleep(0.2)
+    assert node.engine.wal.appended == marked
+    node.close()
+
+
+def test_background_work_goes_on_beside_writes_in_short_slices(tmp_path: Path) -> None:
+    node = Node(tmp_path, Mode.LOOP, segment_size=16384, checkpoint_log=5_000)
+    maintenance = Maintenance(node.engine, node.committer.wake, node.failures.append)
+    maintenance.start()
+    number = 0
+    with gevent.Timeout(60):
+        while node.engine.figures.checkpoints < 3 or node.engine.figures.segments_freed == 0:
+            number += 1
+            node.until_durable(node.write(number))
+            node.engine.apply(1, number)
+    assert node.engine.figures.longest_slice > 0
+    maintenance.stop()
+    expected = contents(node.engine)
+    node.close()
+    assert node.failures == []
+    again = Engine.open(str(tmp_path), Files(), options(segment_size=16384))
+    again.apply(1, number)
+    assert contents(again) == expected
+    again.close()
+
+
+def test_a_full_collection_with_many_cells_is_short(tmp_path: Path) -> None:
+    import gc
+
+    engine = Engine.open(str(tmp_path), Files(), options())
+    engine.create_tablet(1, "", None, 1)
+    for first in range(1, 50_000, 1000):
+        batch = [put("row", f"{first + i:07d}", b"v") for i in range(1000)]
+        new = entry(1, first // 1000 + 1, batch)
+        engine.append_entry(1, new, 0)
+        engine.apply(1, new.last)
+    settle_collector()
+    tracked = sum(
+        len(block.cells) for block in engine.tablets[1].tablet.snapshot().blocks if gc.is_tracked(block.cells)
+    )
+    assert tracked == 0, "cells are of no type that the collector follows"
+    engine.abandon()

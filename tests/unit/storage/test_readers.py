@@ -1,0 +1,123 @@
+"""Readers of files and payloads against arbitrary bytes: an error of ours, or what was written; nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvstore.errors import BadRequest, StorageFailure
+from kvstore.keys import checked
+from kvstore.mutation import decode_entry
+from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
+from kvstore.storage.checkpoint import read_chunks
+from kvstore.storage.crc import combined, crc32c, extended
+from kvstore.storage.manifest import read_manifest
+from kvstore.storage.results import ResultTable
+from kvstore.storage.segment import FIRST_RECORD, segment_name
+from kvstore.storage.segments import WalOptions
+from kvstore.storage.upkeep import checkpoint, run_to_end
+from kvstore.storage.wal import Wal
+from tests.faults.disk import FaultyDisk, FaultyFiles, Inode
+from tests.unit.storage.engines import with_tablet, write
+from tests.unit.storage.entries import put
+
+texts = st.text(alphabet=st.sampled_from("\0\1ab\x7f\xe9￿\U0001f600"), max_size=4)
+
+
+@given(texts, texts, texts, texts)
+def test_keys_compare_as_their_rows_and_columns(row: str, column: str, other_row: str, other_column: str) -> None:
+    checked(row, "row")
+    key, other = cell_key(row, column), cell_key(other_row, other_column)
+    assert (key < other) == ((row, column) < (other_row, other_column))
+    assert split_key(key) == (row, column)
+    assert (cell_key(row, "") <= other < row_end(row)) == (row == other_row)
+
+
+@given(texts, texts, texts, texts)
+def test_column_bounds_hold_exactly_the_columns_asked_for(column: str, start: str, end: str, prefix: str) -> None:
+    low, high = column_bounds("row", start, end, prefix)
+    wanted = start <= column < end and column.startswith(prefix)
+    assert (low <= cell_key("row", column) < high) == wanted
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_checksums_of_parts_make_the_checksum_of_the_whole(first: bytes, second: bytes) -> None:
+    whole = crc32c(first + second)
+    assert combined(crc32c(first), crc32c(second), len(second)) == whole
+    assert extended(crc32c(first), second) == whole
+
+
+def file_system(path: str, data: bytes) -> FaultyFiles:
+    disk = FaultyDisk()
+    disk.names[path] = Inode(bytearray(data), bytearray(data))
+    return FaultyFiles(disk)
+
+
+def a_log() -> bytes:
+    disk = FaultyDisk()
+    wal = Wal.open(FaultyFiles(disk), "/log", WalOptions(segment_size=8192))
+    list(wal.replay())
+    for i in range(8):
+        wal.append(20, 1, 1, i, [bytes([i]) * 100])
+        wal.sync()
+    return bytes(disk.names[f"/log/{segment_name(1)}"].data)
+
+
+LOG = a_log()
+patches = st.lists(st.tuples(st.integers(0, len(LOG) - 1), st.binary(min_size=1, max_size=60)), max_size=4)
+
+
+@settings(deadline=None, max_examples=300)
+@given(patches, st.integers(0, len(LOG)))
+def test_a_log_with_anything_in_it_gives_what_was_written_or_says_what_is_wrong(
+    changes: list[tuple[int, bytes]], length: int
+) -> None:
+    data = bytearray(LOG)
+    for at, patch in changes:
+        data[at : at + len(patch)] = patch
+    data = data[:length] if length % 3 == 0 else data[: len(LOG)]
+    wal = Wal.open(file_system(f"/log/{segment_name(1)}", bytes(data)), "/log", WalOptions(segment_size=8192))
+    found = [(record.first, record.payload) for _, record in wal.replay()]
+    assert all(payload == bytes([first]) * 100 for first, payload in found)
+    assert [first for first, _ in found] == sorted({first for first, _ in found})
+    if len(found) < 8:
+        assert wal.damage or wal.cut is not None or len(found) == 0 or data[FIRST_RECORD:] != LOG[FIRST_RECORD:]
+
+
+def a_checkpoint() -> bytes:
+    disk = FaultyDisk()
+    engine = with_tablet(disk)
+    write(engine, [put("row", f"{i}", b"value") for i in range(20)])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    return bytes(next(inode.data for name, inode in disk.names.items() if name.endswith(".ckpt")))
+
+
+CHECKPOINT = a_checkpoint()
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, len(CHECKPOINT) - 1), st.binary(min_size=1, max_size=20), st.integers(0, len(CHECKPOINT)))
+def test_a_checkpoint_with_anything_in_it_is_the_one_written_or_refused(at: int, patch: bytes, length: int) -> None:
+    data = bytearray(CHECKPOINT)
+    data[at : at + len(patch)] = patch
+    data = data[:length] if length % 3 == 0 else data
+    files = file_system("/c", bytes(data))
+    with contextlib.suppress(StorageFailure):
+        list(read_chunks(files, files.open("/c"), "/c"))
+        assert data[: len(CHECKPOINT)] == CHECKPOINT
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_no_entry_no_results_no_manifest(data: bytes) -> None:
+    with contextlib.suppress(BadRequest):
+        decode_entry(1, 1, data)
+    with contextlib.suppress(BadRequest):
+        ResultTable.decode(data)
+    with contextlib.suppress(BadRequest):
+        ResultTable.decode(msgpack.packb([[1, 2, data, data, data, data, data]]))
+    with contextlib.suppress(StorageFailure):
+        read_manifest(file_system("/data/store", data), "/data")
