@@ -53,7 +53,11 @@ class EngineOptions:
     checkpoint_log: int = 64 * settings.MIB
     """A tablet is checkpointed when it logged this many bytes (without bulk values), and as many as its last checkpoint has."""
     replay_most: int = 1024 * settings.MIB
-    """The tablet that needs the oldest log is checkpointed when the log to replay exceeds this."""
+    """The tablet that needs the oldest log is checkpointed when the log to replay exceeds this, at the latest."""
+    replay_fair: int = 256 * settings.MIB
+    """It is checkpointed already at this, if that is also `REPLAY_WORTH` times what its last checkpoint took. Where values are
+    large, checkpoints are small, and the sooner a segment of dead values comes free, the sooner it is written over: blocks
+    that were written before take data several times as fast as new ones."""
     spares: int = 2
     """Segments made ready in advance."""
     dead_most: float = 0.4

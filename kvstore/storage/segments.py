@@ -31,7 +31,7 @@ class WalOptions:
     """Of one log. `segment_size`: bytes; `most_spares`: unneeded segments kept for reuse; `most_open`: files open for reads."""
 
     segment_size: int = 64 * settings.MIB
-    most_spares: int = 4
+    most_spares: int = 8
     most_open: int = 256
 
 

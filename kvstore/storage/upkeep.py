@@ -26,6 +26,9 @@ from kvstore.storage.segments import NO_ROOM
 
 Job = Generator[Pause, None, None]
 
+REPLAY_WORTH = 4
+"""A checkpoint is worth writing when it spares the replay of so many times its own size in log."""
+
 
 def next_job(engine: Engine) -> tuple[str, Job] | None:
     """What is most worth doing now, and its name; None when there is nothing."""
@@ -175,7 +178,8 @@ def _checkpoint_due(engine: Engine) -> DiskReplica | None:
         if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
             return replica
     for replica in sorted(intact, key=_dirty_from):
-        if _log_since(engine, replica) > options.replay_most and _would_advance(engine, replica):
+        bound = min(options.replay_most, max(options.replay_fair, REPLAY_WORTH * replica.checkpoint_bytes))
+        if _log_since(engine, replica) > bound and _would_advance(engine, replica):
             return replica
     for replica in intact:
         # segments in which no value lives any more, but which the last checkpoint still points into
