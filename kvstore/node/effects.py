@@ -65,7 +65,8 @@ class Committed:
 
 @dataclass(slots=True)
 class Forward:
-    """This node is a secondary: ask `request` of `node`, and give its answer to `token` as it is."""
+    """This node is a secondary: ask `request` of `node`. When the answer comes, or the connection is lost,
+    `Node.forward_ended(token)` tells whether to give it to `token`, as it is; the node may have answered meanwhile."""
 
     token: Token
     node: str

@@ -88,6 +88,8 @@ class Node:
         self._disk_age = 0.0
         self._leaving = False
         self._figures: dict[str, float] = {}
+        self._forwarded: dict[Token, int] = {}
+        """Reads that were passed on and are not answered yet, and the tablet that each concerns."""
         self._peer_handlers: dict[type, Callable[[Replica, Any, float], None]] = {
             Establish: Replica.establish,
             Announce: Replica.announced,
@@ -156,6 +158,19 @@ class Node:
             self._host.logged(replica)
         if tablet in self._replicas:
             self._replicas[tablet].learn(configuration, now)
+        if known is not None and known.primary != configuration.primary:
+            self._recall(configuration)
+
+    def _recall(self, configuration: Configuration) -> None:
+        """The tablet has another primary: reads that were passed on to the former are asked of this one. The former may
+        hang, its connections open: its answers would never come, and those who asked would wait out their deadline."""
+        for token in [token for token, tablet in self._forwarded.items() if tablet == configuration.tablet]:
+            del self._forwarded[token]
+            self._host.refuse(token, errors.NotPrimary, "the tablet has another primary", configuration)
+
+    def forward_ended(self, token: Token) -> bool:
+        """The answer to a `Forward` is here, or its connection was lost: whether `token` still waits for that."""
+        return self._forwarded.pop(token, None) is not None
 
     def _should_make(self, configuration: Configuration) -> bool:
         """Whether an empty replica is what this node should have: at the tablet's making, or to learn. A member of the
@@ -276,6 +291,7 @@ class Node:
         follows = replica is not None and replica.role == Role.SECONDARY and not self._host.failed
         primary = configuration.primary
         if follows and primary is not None and not forwarded and isinstance(request, Get | GetRow | Scan):
+            self._forwarded[token] = configuration.tablet
             self._host.out.append(Forward(token, primary.node, request))
         else:
             message = f"node {self.name} does not lead the tablet"

@@ -277,6 +277,8 @@ class NodeServer:
         token: Any = effect.token
 
         def answered(fields: list[Any] | None, bulk: bytes) -> None:
+            if not self._node.forward_ended(token):
+                return
             if fields is None:
                 refusal = Refused(Unavailable.__name__, f"{effect.node}, which leads the tablet, cannot be reached")
                 send_answer(token, refusal)
