@@ -97,7 +97,8 @@ def tick_for_ever(interval: float, tick: Callable[[float], None], meter: PauseMe
 
 def resident_bytes() -> int:
     """This process's memory, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def write_pid_file(path: str | os.PathLike[str]) -> None:

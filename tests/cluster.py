@@ -123,8 +123,8 @@ class StoreCluster(Store):
             self._processes[name].wait()
 
     def stop(self) -> None:
-        """End all processes, nodes before the coordinator."""
-        for name in reversed(self.names):
+        """End all processes, the coordinator first: nodes then end at once, and every in-sync set stays whole."""
+        for name in self.names:
             if name in self._processes:
                 end(self._processes[name])
 

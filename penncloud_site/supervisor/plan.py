@@ -1,8 +1,9 @@
 """Which processes make up a cluster, how each is started, and in which order they start and stop. Pure.
 
 Starting: the coordinator first; then nodes and front ends together (a front end connects to the store when it is first
-asked); then the balancer. Stopping goes the other way round, one kind after the other, so that what still runs still
-has everything it needs: balancer, front ends, nodes, coordinator.
+asked); then the balancer. Stopping: balancer and front ends, which need the store; then the coordinator, *before* the nodes.
+It would take every node that ends out of the in-sync sets, until they held the last one alone, and all others had to
+learn anew at the next start. With the coordinator gone the sets stay whole, and the nodes end at once.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ class Kind(Enum):
 
     BALANCER = 0
     FRONTEND = 1
-    NODE = 2
-    COORDINATOR = 3
+    COORDINATOR = 2
+    NODE = 3
 
 
 START_ORDER = ((Kind.COORDINATOR,), (Kind.NODE, Kind.FRONTEND), (Kind.BALANCER,))
-STOP_ORDER = ((Kind.BALANCER,), (Kind.FRONTEND,), (Kind.NODE,), (Kind.COORDINATOR,))
+STOP_ORDER = ((Kind.BALANCER,), (Kind.FRONTEND,), (Kind.COORDINATOR,), (Kind.NODE,))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ LOOK_IDLE = 5.0
 ROTATE_EVERY = 30.0
 RESTART_TIMEOUT = 5.0
 """How long one process that is stopped by a command may take, before it is killed."""
-STOP_BUDGETS = {Kind.BALANCER: 2.0, Kind.FRONTEND: 3.2, Kind.NODE: 4.1, Kind.COORDINATOR: 4.5}
+STOP_BUDGETS = {Kind.BALANCER: 2.0, Kind.FRONTEND: 3.2, Kind.COORDINATOR: 3.7, Kind.NODE: 4.5}
 """Seconds after the beginning of a stop by which each kind must be gone, else it is killed."""
 STOP_TIMEOUT = 5.0
 
