@@ -115,11 +115,9 @@ class CatchUp:
         if now - self._asked_at < self._patience:
             return
         if self._stage == Stage.JOINING:
-            # a new attempt: the stream of the old one may have been accepted, and missed, without this replica's knowing.
-            # More and more patiently, or a slow network would bring each answer after the next attempt
-            self._attempt = self._replica.next_attempt()
+            # more and more patiently, or a slow network would bring each answer after the next attempt
             self._patience = min(2 * self._patience, AGAIN_MOST)
-            self._join(now)
+            self._join_again(now)
         elif self._stage == Stage.CLOSING and self._results is not None:
             self._asked_at = now
             if self._seen == self._replica.last:
@@ -167,6 +165,17 @@ class CatchUp:
             self._host.learning.discard(self._replica.tablet)
             self._replica.apply_known()
             self._tell_finished(now)
+
+    def announced(self, now: float) -> None:
+        """The primary spoke: it may not have served yet when it was asked last."""
+        if self._stage == Stage.JOINING:
+            self._patience = AGAIN
+            self._join_again(now)
+
+    def _join_again(self, now: float) -> None:
+        # as a new attempt: the stream of the old one may have been accepted, and missed, without this replica's knowing
+        self._attempt = self._replica.next_attempt()
+        self._join(now)
 
     def _join(self, now: float) -> None:
         self._asked_at = now

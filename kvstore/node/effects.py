@@ -10,7 +10,19 @@ import math
 from dataclasses import dataclass
 
 from kvstore.errors import NotPrimary
-from kvstore.messages import Beacon, ChangeRequest, Grant, Heartbeat, PeerMessage, Refused, ReplicaDamaged
+from kvstore.messages import (
+    Beacon,
+    ChangeRequest,
+    Get,
+    GetRow,
+    Grant,
+    Heartbeat,
+    PeerMessage,
+    ReadResults,
+    Refused,
+    ReplicaDamaged,
+    Scan,
+)
 
 NOT_PRIMARY_ANY_MORE = Refused(NotPrimary.__name__, "the lease ran out before the answer could be sent")
 """What a read is answered when its lease did not last (see `Reply`)."""
@@ -70,7 +82,7 @@ class Forward:
 
     token: Token
     node: str
-    request: object
+    request: Get | GetRow | Scan
 
 
 @dataclass(slots=True)
@@ -79,7 +91,7 @@ class RequestPrimary:
     was lost before it came, goes to `Node.primary_answered(token, …)`."""
 
     node: str
-    request: object
+    request: Get | Scan | ReadResults
     token: Token
 
 

@@ -108,9 +108,6 @@ class Leadership:
         for follower in self.followers.values():
             if follower.member.node == node:
                 follower.position = None
-                if not follower.required:
-                    # the acceptance of its `Join` may be what was lost: then the same attempt asks again, for ever
-                    follower.streamed = min(follower.streamed, follower.attempt - 1)
                 self._question(follower, now)
 
     def _question(self, follower: Follower, now: float) -> None:
@@ -221,6 +218,8 @@ class Leadership:
         for follower in self.followers.values():
             # with the digest: who differs from what is about to be served is rebuilt (trap 22)
             self._tell_commit(follower)
+            if not follower.streaming:
+                self._question(follower, now)  # a learner may have asked to join too early
         self._answer_parked(now)
 
     def _tell_commit(self, follower: Follower) -> None:

@@ -352,6 +352,8 @@ class Replica:
         if self.accepts(message):
             self._owes_answer = True
             self._acknowledge()
+            if self.catchup is not None:
+                self.catchup.announced(now)
 
     def append(self, message: Append, now: float) -> None:
         """Log what the primary sends, if it follows directly on what is here."""

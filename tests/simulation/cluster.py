@@ -88,14 +88,21 @@ class Cluster:
         world.after(network.delay(), arrive)
 
     def tell_coordinator(self, source: str, request: object, answer: Callable[[object | None], None]) -> None:
-        """A request to the coordinator from outside."""
+        """A request to the coordinator from outside; None when no answer came."""
         coordinator, network, world = self.coordinator, self.network, self.world
         if not coordinator.alive or not network.reaches(source, coordinator.name):
             world.after(world.random.uniform(0.001, 0.3), answer, None)
             return
 
+        answered = [False]
+
+        def once(message: object | None) -> None:
+            if not answered[0]:
+                answered[0] = True
+                answer(message)
+
         def reply(message: object | None) -> None:
-            world.after(network.delay(), answer, message)
+            world.after(network.delay(), once, message)
 
         boot = coordinator.boot
 
@@ -104,7 +111,7 @@ class Cluster:
                 coordinator.put(lambda process, now: process.request(reply, request, now))
 
         world.after(network.delay(), arrive)
-        world.after(1.0, lambda: None)
+        world.after(1.0, once, None)
 
     def process_ended(self, node: NodeMachine) -> None:
         """A node's process is gone: who waits for its answers learns that; the supervisor may tell the coordinator."""

@@ -185,6 +185,13 @@ class Faults:
 
     # ---------------------------------------------------------------- the end
 
+    def _supervise(self, times: int) -> None:
+        """Start what is down: a process that was paused may come to its end only now."""
+        for machine in (*self._cluster.nodes.values(), self._cluster.coordinator):
+            self._revive(machine)
+        if times:
+            self._later(0.4, 0.6, lambda: self._supervise(times - 1))
+
     def heal(self) -> None:
         """No more faults: everything that was broken is mended."""
         self._going = False
@@ -196,9 +203,8 @@ class Faults:
             node.sync_time = 0.0005
             node.crash_in = node.pause_in = None
             node.syncs_fail = False
-            self._revive(node)
         self._cluster.coordinator.crash_in = None
-        self._revive(self._cluster.coordinator)
+        self._supervise(12)
         for name in sorted(self._disabled):
             self._disabled.discard(name)
             self._set_disabled(name, False)

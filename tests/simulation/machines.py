@@ -168,8 +168,14 @@ class NodeMachine(Machine):
 
     def _forward(self, effect: effects.Forward) -> None:
         answer: Any = effect.token
+        boot = self.boot
         gone = messages.Refused(Unavailable.__name__, "the primary cannot be reached")
-        self.cluster.ask(self, effect.node, effect.request, lambda a: answer(gone if a is None else a), forwarded=True)
+
+        def answered(message: object | None) -> None:
+            if boot == self.boot and self.process is not None and self.process.forward_ended(answer):
+                answer(gone if message is None else message)
+
+        self.cluster.ask(self, effect.node, effect.request, answered, forwarded=True)
 
     def _request_primary(self, effect: effects.RequestPrimary) -> None:
         def answered(message: object) -> None:

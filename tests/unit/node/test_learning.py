@@ -1,0 +1,392 @@
+"""A replica comes back: what it takes over, what it lets go, when it counts."""
+
+from __future__ import annotations
+
+from kvstore import settings
+from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReplicaDamaged, Written
+from kvstore.mutation import Op
+from kvstore.storage.replica import Learning
+from tests.simulation.disk import SimulatedEngine
+from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_large
+
+
+def _one_away(*rows: str) -> Trio:
+    """Everybody has `rows`; then n3 is taken out of the set."""
+    trio = Trio().serving()
+    for number, row in enumerate(rows, 1):
+        trio.write("n1", ("before", row), put(row, b"old", number=number))
+    trio.settle()
+    trio.advance(0.1)
+    trio.held = {("n1", "n3"), ("n3", "n1"), ("n2", "n3"), ("n3", "n2")}
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    return trio
+
+
+def _back(trio: Trio) -> None:
+    for pair in trio.held:
+        trio.mail[pair].clear()
+    trio.held = set()
+    trio.lead("n1", "n1 n2", "n3")
+    for name in ("n1", "n2"):
+        trio.nodes[name].peer_disconnected("n3", trio.now)
+        trio.nodes[name].peer_connected("n3", trio.now)
+        trio.nodes["n3"].peer_disconnected(name, trio.now)
+        trio.nodes["n3"].peer_connected(name, trio.now)
+    trio.advance(0.5)
+
+
+def _equal(trio: Trio) -> bool:
+    trio.advance(0.2)
+    return len({trio.replica(name).disk.tablet.digest for name in NAMES}) == 1
+
+
+def test_what_was_changed_and_deleted_meanwhile_is_so_here_too() -> None:
+    trio = _one_away("a", "b", "c")
+    trio.write("n1", 11, put("a", b"new", number=11))
+    trio.write("n1", 12, delete("b", number=12))
+    trio.write("n1", 13, put("d", b"new", number=13))
+    trio.settle()
+    _back(trio)
+    assert _equal(trio)
+    assert [trio.value_at("n3", row) for row in "abcd"] == [b"new", None, b"old", b"new"]
+
+
+def test_only_what_differs_is_transferred() -> None:
+    trio = _one_away(*[f"r{index:03}" for index in range(100)])
+    trio.write("n1", 200, put("r050", b"new", number=200))
+    trio.settle()
+    _back(trio)
+    installed = [cell for kind, _, what in trio.disks["n3"].records if kind == "install" for cell in what[0]]
+    assert [(row, value) for row, _, _, value in installed] == [("r050", b"new")]
+    assert _equal(trio)
+
+
+def test_one_who_left_learns_even_if_it_missed_nothing() -> None:
+    trio = _one_away("a")
+    _back(trio)
+    assert [kind for kind, _, _ in trio.disks["n3"].records].count("learn") == 1
+    assert {asked.kind for asked in trio.changes_asked()} == {ChangeKind.ADD}
+
+
+def test_a_torn_write_of_its_own_is_cut() -> None:
+    """n3 alone logged an entry of a primary that died: nobody acknowledged it, and n2 writes something else there."""
+    trio = Trio().serving()
+    trio.held = {("n1", "n2")}
+    trio.write("n1", "torn", put("a", b"torn", number=1))
+    trio.settle()
+    trio.crash("n1")
+    trio.lead("n2", "n2", "n3")
+    trio.held = set()
+    trio.advance(2.0)
+    trio.write("n2", "w", put("b", b"kept", number=2))
+    trio.settle()
+    trio.advance(0.2)
+    assert (trio.value_at("n3", "a"), trio.value_at("n3", "b")) == (None, b"kept")
+
+
+def test_large_values_and_long_tablets_come_in_pages() -> None:
+    trio = _one_away()
+    large = b"L" * settings.BULK_VALUE
+    for index in range(1200):
+        trio.write("n1", index, put(f"r{index:04}", b"v%d" % index, number=index + 1))
+    trio.write("n1", "large", put_large("r0600+", large, number=5000))
+    trio.settle()
+    _back(trio)
+    trio.advance(1.0)
+    assert trio.value_at("n3", "r0600+") == large
+    assert _equal(trio)
+    assert trio.replica("n3").disk.tablet.cells == 1201
+
+
+def test_a_large_range_that_was_deleted_meanwhile_goes_in_slices() -> None:
+    trio = _one_away()
+    rows = [f"r{index:05}" for index in range(2500)]
+    puts = [[Op.PUT, row, "c", b"x"] for row in rows]
+    trio = Trio().serving()
+    for start in range(0, 2500, 1):
+        trio.write("n1", start, mutation(start + 1, 7, [], [puts[start]]))
+    trio.settle()
+    trio.advance(0.2)
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    for index, row in enumerate(rows[:-1]):
+        trio.write("n1", ("delete", index), delete(row, number=10_000 + index))
+    trio.settle()
+    _back(trio)
+    trio.advance(1.0)
+    assert _equal(trio)
+    assert trio.replica("n3").disk.tablet.cells == 1
+
+
+def test_the_stream_begins_with_what_was_on_its_way_when_the_learner_joined() -> None:
+    """The snapshot is read from committed cells: it does not have an entry that is logged and commits later."""
+    trio = _one_away("a")
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", "w", put("a", b"on its way", number=20))
+    trio.settle()
+    _back(trio)
+    assert "w" not in trio.answers
+    trio.stuck_disks = set()
+    trio.settle()
+    assert isinstance(trio.answers["w"], Written)
+    assert _equal(trio)
+    assert trio.value_at("n3", "a") == b"on its way"
+
+
+def test_a_cell_of_the_snapshot_is_not_overwritten_by_an_older_one_of_the_stream() -> None:
+    trio = _one_away("a", "b")
+    questions = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append((name, effect))  # type: ignore[method-assign]
+    _back(trio)  # n3 has joined; its first question is not answered yet
+    for number, token in enumerate(("one", "two", "three"), 30):
+        trio.write("n1", token, put("a", token.encode(), number=number))
+    trio.write("n1", "gone", delete("b", number=40))
+    trio.settle()
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    trio.held = {("n1", "n3")}  # the snapshot is read now, the stream comes later
+    ask(*questions[0])
+    trio.settle()
+    trio.held = set()
+    trio.advance(0.5)
+    assert _equal(trio)
+    assert (trio.value_at("n3", "a"), trio.value_at("n3", "b")) == (b"three", None)
+
+
+def test_it_is_not_finished_before_the_stream_has_brought_what_the_results_speak_of() -> None:
+    trio = _one_away("a")
+    questions = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append((name, effect))  # type: ignore[method-assign]
+    _back(trio)
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    trio.held = {("n1", "n3")}
+    trio.write("n1", "w", put("a", b"new", number=30))
+    trio.settle()
+    ask(*questions[0])
+    trio.settle()
+    assert isinstance(trio.answers["w"], Written)
+    assert trio.replica("n3").disk.learning is Learning.HOLDING
+    assert not [m for m in trio.mail["n3", "n1"] if isinstance(m, CaughtUp)]
+    trio.held = set()
+    trio.advance(0.2)
+    assert trio.replica("n3").disk.learning is Learning.INTACT
+
+
+def test_a_learner_counts_from_the_moment_that_the_primary_asks() -> None:
+    """The answer may be lost and the coordinator may already promote it: what it lacks must not be acknowledged."""
+    trio = _one_away("a")
+    _back(trio)
+    assert [asked.member for asked in trio.changes_asked()][:1] == [trio.member("n3")]
+    trio.stuck_disks = {"n3"}
+    trio.write("n1", "w", put("a", b"new", number=30))
+    trio.settle()
+    assert "w" not in trio.answers
+    trio.stuck_disks = set()
+    trio.settle()
+    assert isinstance(trio.answers["w"], Written)
+
+
+def test_its_lease_is_needed_from_then_on_too() -> None:
+    trio = _one_away("a")
+    _back(trio)
+    trio.held = {("n3", "n1")}
+    trio.advance(settings.LEASE + 0.1)
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert "r" not in trio.answers
+
+
+def test_a_learner_that_was_not_asked_for_is_not_waited_for() -> None:
+    trio = _one_away("a")
+    trio.stuck_disks = {"n3"}
+    _back(trio)
+    trio.write("n1", "w", put("a", b"new", number=30))
+    trio.settle()
+    assert isinstance(trio.answers["w"], Written)
+
+
+def test_the_results_come_along_so_that_repeats_are_still_told() -> None:
+    trio = _one_away("a")
+    trio.write("n1", 30, put("z", b"1", number=30))
+    trio.settle()
+    _back(trio)
+    trio.lead("n1", "n1 n2 n3")
+    trio.settle()
+    trio.lead("n3", "n3 n2")
+    trio.advance(0.2)
+    trio.write("n3", "again", put("z", b"1", number=30))
+    trio.settle()
+    assert trio.answers["again"] == trio.answers[30]
+
+
+def test_a_join_that_got_no_answer_is_a_new_attempt() -> None:
+    """Was once a bug: the primary took the repeated attempt for a straggler, and the learner waited for ever."""
+    trio = _one_away("a")
+    for pair in trio.held:
+        trio.mail[pair].clear()
+    trio.held = {("n1", "n3")}
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(0.05)
+    assert [m for m in trio.mail["n1", "n3"] if isinstance(m, JoinAccepted)]
+    trio.mail["n1", "n3"].clear()
+    trio.held = set()
+    trio.advance(1.0)
+    assert trio.replica("n3").disk.intact
+    assert _equal(trio)
+
+
+def test_a_learner_whose_stream_broke_starts_over() -> None:
+    trio = _one_away("a")
+    for pair in trio.held:
+        trio.mail[pair].clear()
+    trio.held = set()
+    questions = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append((name, effect))  # type: ignore[method-assign]
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(0.05)
+    trio.held = {("n1", "n3")}
+    trio.write("n1", 1, put("b", b"1", number=50))
+    trio.settle()
+    assert [m for m in trio.mail["n1", "n3"] if isinstance(m, Append)]
+    trio.mail["n1", "n3"].clear()  # lost with its connection
+    trio.held = set()
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    trio.write("n1", 2, put("c", b"1", number=51))
+    trio.advance(1.0)
+    assert _equal(trio)
+    assert trio.replica("n3").disk.intact
+
+
+def test_a_learner_that_the_primary_no_longer_streams_to_notices() -> None:
+    """Was once a bug: taken out and in again while it was paused, it waited for a stream that had ended."""
+    trio = _one_away("a")
+    for pair in trio.held:
+        trio.mail[pair].clear()
+    trio.held = set()
+    questions = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append((name, effect))  # type: ignore[method-assign]
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(0.05)
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    trio.mail["n1", "n3"].clear()
+    trio.lead("n1", "n1 n2", "n3")
+    trio.write("n1", 1, put("b", b"1", number=50))
+    trio.settle()
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    ask(*questions[0])
+    trio.advance(3.0)
+    assert trio.replica("n3").disk.intact
+    assert _equal(trio)
+
+
+def test_replay_stands_where_the_process_stood_when_it_began_to_learn() -> None:
+    """Was once a bug: n3 had applied an entry whose commit point no later record told, compared its cells with that, and
+    lost it in replay, as the log's tail is cut where learning begins."""
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.advance(0.1)  # the commit point came by itself
+    assert trio.value_at("n3", "a") == b"1"
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(0.5)
+    assert trio.replica("n3").disk.intact
+    replayed = SimulatedEngine(trio.disks["n3"]).tablets[TABLET]
+    assert replayed.tablet.digest == trio.replica("n1").disk.tablet.digest
+
+
+def test_replay_is_not_further_than_the_process_was_when_it_began_to_learn_again() -> None:
+    """Was once a bug: the log told commit points that were known and not yet applied, so replay applied more before the
+    second learning than the process had, and what that one had compared with was not what replay had."""
+    trio = _one_away("a", "b")
+    trio.write("n1", 30, put("b", b"new", number=30))
+    trio.settle()
+    _back(trio)
+    replica = trio.replica("n3")
+    assert replica.catchup is not None
+    trio.stuck_disks = {"n3"}
+    for number in range(40, 44):
+        trio.write(
+            "n1", number, delete("a", number=number) if number == 41 else put("x", b"%d" % number, number=number)
+        )
+        trio.settle()
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    trio.write("n1", 50, put("a", b"again", number=50))
+    trio.settle()
+    trio.stuck_disks = set()
+    _back(trio)
+    assert _equal(trio)
+    replayed = SimulatedEngine(trio.disks["n3"]).tablets[TABLET]
+    replayed.apply(replica.disk.commit)
+    assert replayed.tablet.digest == replica.disk.tablet.digest
+
+
+def test_one_whose_digest_differs_at_the_same_sequence_says_so_and_learns_with_nothing() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.advance(0.1)
+    trio.replica("n3").disk.tablet.set_packed(b"bad\0\0c", bytes(17) + b"?")  # memory gone wrong
+    trio.write("n1", "w2", put("b", b"2", number=2))
+    trio.settle()
+    trio.advance(0.1)
+    damaged = [asked for asked in trio.asked if isinstance(asked, ReplicaDamaged)]
+    assert {report.sender.node for report in damaged} == {"n3"}
+    assert not trio.replica("n3").intact
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(1.0)
+    assert _equal(trio)
+    assert trio.replica("n3").intact
+
+
+def test_a_new_primary_compares_digests_before_anybody_reads_from_it() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.advance(0.1)
+    trio.replica("n3").disk.tablet.set_packed(b"bad\0\0c", bytes(17) + b"?")
+    trio.lead("n2", "n2 n3")
+    trio.settle()
+    assert [asked.sender.node for asked in trio.asked if isinstance(asked, ReplicaDamaged)] == ["n3"]
+
+
+def test_a_learner_that_differs_after_learning_begins_with_nothing() -> None:
+    trio = _one_away("a")
+    trio.replica("n3").disk.tablet.set_packed(b"a\0\0c", trio.replica("n3").disk.tablet.get("a", "c")[0] + b"?")
+    _back(trio)  # the version is the same, so it is not fetched; the digest tells
+    trio.advance(1.0)
+    assert trio.value_at("n3", "a") == b"old"
+    assert _equal(trio)
+
+
+def test_a_damaged_primary_stops_serving_at_once() -> None:
+    trio = Trio().serving()
+    large = b"L" * settings.BULK_VALUE
+    trio.write("n1", "w", put_large("a", large, number=1))
+    trio.settle()
+    engine = trio.replica("n1").host.engine
+    engine.corrupt.add(trio.replica("n1").disk.tablet.get("a", "c").value)
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert trio.answers["r"].error == "Unavailable"
+    assert trio.replica("n1").leadership is None
+    trio.lead("n2", "n2 n3", "n1")
+    trio.read("n2", "again", "a")
+    trio.advance(1.0)
+    assert trio.answers["again"].value == large
+    assert _equal(trio)
+
+
+def test_a_late_join_of_an_earlier_attempt_changes_nothing() -> None:
+    trio = _one_away("a")
+    _back(trio)
+    late = Join(TABLET, trio.configuration.epoch, trio.member("n3"), 1)
+    before = trio.leader("n1").followers[trio.member("n3")].attempt
+    trio.nodes["n1"].from_peer(late, trio.now)
+    trio.settle()
+    assert trio.leader("n1").followers[trio.member("n3")].attempt == before

@@ -1,0 +1,297 @@
+"""A write's way: gathered, logged everywhere, committed, answered; and what it is answered when it cannot go that way."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvstore import settings
+from kvstore.messages import CellAnswer, ChangeKind, Refused, Scan, Write, Written
+from kvstore.mutation import Op, Outcome
+from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_if
+
+
+def test_a_write_is_answered_when_every_member_has_it_on_disk() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n3"}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    assert "w" not in trio.answers
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers["w"] == Written(Outcome.OK, 2, 1, 0)
+
+
+def test_the_own_disk_counts_as_well() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n1"}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    assert "w" not in trio.answers
+
+
+def test_secondaries_apply_when_they_learn_the_commit_point_soon() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    assert trio.value_at("n2", "a") is None
+    trio.advance(0.1)
+    assert [trio.value_at(name, "a") for name in NAMES] == [b"1"] * 3
+
+
+def test_what_arrives_while_entries_are_on_their_way_goes_into_the_next_one_together() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    for number in range(1, 3):
+        trio.write("n1", number, put("a", b"%d" % number, number=number))
+        trio.settle()
+    for number in range(3, 10):
+        trio.write("n1", number, put("a", b"%d" % number, number=number))
+    trio.settle()
+    assert len(trio.replica("n1").disk.tail) == settings.MAX_ENTRIES_IN_FLIGHT
+    trio.stuck_disks = set()
+    trio.settle()
+    assert [trio.answers[number].sequence for number in range(1, 10)] == list(range(1, 10))
+    entries = [record for record in trio.disks["n2"].records if record[0] == "entry"]
+    assert len(entries) == 3
+
+
+def test_a_silent_secondary_is_counted_until_a_configuration_says_otherwise() -> None:
+    trio = Trio().serving()
+    trio.held = {("n3", "n1"), ("n1", "n3")}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.advance(settings.SECONDARY_SILENT + 0.2)
+    (asked, *_) = trio.changes_asked()
+    assert (asked.kind, asked.member, asked.epoch) == (ChangeKind.REMOVE, trio.member("n3"), 2)
+    trio.advance(5.0)
+    assert "w" not in trio.answers, "asking is not being answered"
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    assert trio.answers["w"] == Written(Outcome.OK, 2, 1, 0)
+
+
+def test_a_member_whose_disk_stalls_is_removed_although_it_grants_leases() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n3"}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.advance(settings.SECONDARY_SILENT + 0.2)
+    assert [asked.member for asked in trio.changes_asked()][:1] == [trio.member("n3")]
+
+
+def test_nobody_is_taken_for_silent_by_a_primary_that_did_not_run() -> None:
+    trio = Trio().serving()
+    trio.now += 3.0
+    trio.nodes["n1"].tick(trio.now)
+    trio.advance(0.5)
+    assert trio.changes_asked() == []
+
+
+def test_too_few_members_refuse_writes_and_say_how_many_there_are() -> None:
+    trio = Trio()
+    trio.configuration = type(trio.configuration)(
+        **{f: getattr(trio.configuration, f) for f in trio.configuration.__slots__} | {"min_in_sync": 2}
+    )
+    trio.serving("n1", "n1")
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    assert trio.answers["w"].error == "NotEnoughReplicas"
+    assert "1 of 2" in trio.answers["w"].message
+
+
+def test_a_full_disk_refuses_writes_and_serves_reads() -> None:
+    trio = Trio().serving()
+    trio.nodes["n1"].out_of_space(True)
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert trio.answers["w"].error == "NoSpace"
+    assert isinstance(trio.answers["r"], CellAnswer)
+    trio.nodes["n1"].out_of_space(False)
+    trio.write("n1", "again", put("a", b"1", number=2))
+    trio.settle()
+    assert isinstance(trio.answers["again"], Written)
+
+
+# ---------------------------------------------------------------- three outcomes
+
+
+def test_who_steps_down_refuses_what_it_did_not_log_and_knows_nothing_of_the_rest() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    for number in (1, 2, 3):
+        trio.write("n1", number, put("a", b"%d" % number, number=number))
+        trio.settle()  # two entries are on their way, the third write waits
+    trio.read("n1", "read", "a")
+    trio.settle()
+    trio.lead("n2", "n2 n3")
+    trio.settle()
+    assert [trio.answers[number].error for number in (1, 2, 3)] == ["OutcomeUnknown", "OutcomeUnknown", "NotPrimary"]
+    assert trio.answers[3].configuration == trio.configuration
+
+
+def test_a_read_that_was_passed_on_to_a_primary_that_hangs_is_asked_of_the_next() -> None:
+    trio = Trio().serving()
+    trio.held = {("n2", "n1"), ("n1", "n2"), ("n3", "n1"), ("n1", "n3")}
+    trio.advance(settings.LEASE + 0.1)
+    trio.read("n2", "r", "a")
+    trio.settle()
+    assert "r" not in trio.answers
+    trio.lead("n3", "n2 n3", to="n2 n3")
+    trio.settle()
+    assert trio.answers["r"].error == "NotPrimary"
+    assert trio.answers["r"].configuration == trio.configuration
+    trio.tell(trio.configuration, to="n1")  # it wakes up, and answers what it was asked then
+    trio.settle()
+    assert trio.answers["r"].error == "NotPrimary"
+
+
+def test_a_read_that_waits_is_refused_when_the_lead_is_lost() -> None:
+    trio = Trio().serving()
+    trio.held = {("n2", "n1"), ("n1", "n2")}
+    trio.advance(settings.LEASE + 0.1)
+    trio.read("n1", "r", "a")
+    trio.settle()
+    trio.lead("n2", "n2 n3", to="n1")
+    trio.settle()
+    assert trio.answers["r"].error == "NotPrimary"
+
+
+# ---------------------------------------------------------------- requirements and repeats
+
+
+def test_a_repeated_write_is_answered_and_not_applied_again() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "first", put_if("a", None, b"1", number=1))
+    trio.settle()
+    trio.write("n1", "again", put_if("a", None, b"1", number=1))
+    trio.settle()
+    assert trio.answers["again"] == trio.answers["first"] == Written(Outcome.OK, 2, 1, 0)
+
+
+def test_a_repeat_of_what_is_on_its_way_is_answered_with_it() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", "first", put_if("a", None, b"1", number=1))
+    trio.settle()
+    trio.write("n1", "again", put_if("a", None, b"1", number=1))
+    trio.settle()
+    assert trio.answers == {}
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers["again"] == trio.answers["first"]
+    assert trio.answers["first"].outcome == Outcome.OK
+
+
+def test_a_repeated_compare_and_put_says_success_at_a_new_primary_too() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "first", put_if("a", None, b"1", number=1))
+    trio.settle()
+    trio.lead("n2", "n2 n3")
+    trio.advance(0.1)
+    trio.write("n2", "again", put_if("a", None, b"1", number=1))
+    trio.settle()
+    assert trio.answers["again"] == Written(Outcome.OK, 2, 1, 0)
+
+
+def test_a_failed_compare_and_put_is_remembered_as_failed() -> None:
+    trio = Trio().serving()
+    trio.write("n1", 1, put_if("a", b"other", b"1", number=1))
+    trio.settle()
+    trio.write("n1", 2, put("a", b"other", number=2))
+    trio.settle()
+    trio.write("n1", "again", put_if("a", b"other", b"1", number=1))
+    trio.settle()
+    assert trio.answers["again"] == trio.answers[1]
+    assert trio.answers[1].outcome == Outcome.REQUIREMENT_FAILED
+
+
+def test_a_number_below_the_clients_floor_is_unknown() -> None:
+    trio = Trio().serving()
+    trio.write("n1", 5, put("a", b"5", number=5, floor=5))
+    trio.settle()
+    trio.write("n1", 3, put("a", b"3", number=3))
+    trio.settle()
+    assert trio.answers[3].error == "OutcomeUnknown"
+    trio.advance(0.1)
+    assert trio.value_at("n1", "a") == b"5"
+
+
+def test_a_compare_and_put_that_fails_for_a_write_on_its_way_is_answered_only_with_it() -> None:
+    """Were it answered at once, and the write then lost with its primary, the failure would have been for nothing."""
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", "write", put("a", b"1", number=1))
+    trio.settle()
+    trio.write("n1", "fails", put_if("a", None, b"2", number=2))
+    trio.settle()
+    assert trio.answers == {}
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers["fails"].outcome == Outcome.REQUIREMENT_FAILED
+
+
+def test_a_read_does_not_see_what_is_on_its_way() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert trio.answers["r"] == CellAnswer(0, 0, b"")
+
+
+def test_requirements_see_deletions_and_deleted_rows_that_are_on_their_way() -> None:
+    trio = Trio().serving()
+    trio.write("n1", 1, put("a", b"1", number=1))
+    trio.write("n1", 2, put("b", b"1", number=2))
+    trio.settle()
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", 3, delete("a", number=3))
+    trio.write("n1", 4, mutation(4, 7, [], [[Op.DELETE_ROW, "b"]]))
+    trio.write("n1", 5, put_if("a", None, b"2", number=5))
+    trio.write("n1", 6, put_if("b", None, b"2", number=6))
+    trio.write("n1", 7, put_if("b", b"2", b"3", number=7))
+    trio.stuck_disks = set()
+    trio.settle()
+    assert [trio.answers[number].outcome for number in (5, 6, 7)] == [Outcome.OK] * 3
+    trio.advance(0.1)
+    assert [trio.value_at("n3", row) for row in "ab"] == [b"2", b"3"]
+
+
+# ---------------------------------------------------------------- what does not belong here
+
+
+def test_another_range_version_is_the_wrong_tablet() -> None:
+    trio = Trio().serving()
+    trio.nodes["n1"].client_request("w", Write(TABLET, 2, 1.0, put("a", b"1", number=1)), trio.now)
+    trio.nodes["n1"].client_request("s", Scan(TABLET, 0, "", "", None, None, None, False, False), trio.now)
+    trio.nodes["n1"].client_request("u", Write(99, 1, 1.0, put("a", b"1", number=1)), trio.now)
+    trio.settle()
+    assert [trio.answers[token].error for token in "wsu"] == ["WrongTablet"] * 3
+    assert trio.answers["w"].configuration == trio.configuration
+
+
+@pytest.mark.parametrize(
+    ("operations", "error"),
+    [
+        ([[Op.PUT, "a", "c", b""], [Op.PUT, "b", "c", b""]], "CrossTabletBatch"),
+        ([], "BadRequest"),
+    ],
+)
+def test_a_batch_that_cannot_be_atomic_is_refused(operations: list[list[object]], error: str) -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", mutation(1, 7, [], operations))
+    trio.settle()
+    assert isinstance(trio.answers["w"], Refused)
+    assert trio.answers["w"].error == error
+
+
+def test_a_secondary_passes_a_read_on_once_and_refuses_a_write() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.read("n2", "r", "a")
+    trio.write("n2", "refused", put("a", b"2", number=2))
+    trio.nodes["n2"].client_request("twice", Scan(TABLET, 1, "", "", None, None, None, False, False), trio.now, True)
+    trio.settle()
+    assert trio.answers["r"].value == b"1"
+    assert trio.answers["refused"].error == trio.answers["twice"].error == "NotPrimary"
