@@ -104,8 +104,7 @@ class Coordinator:
         if record["kind"] == "cluster":
             self._cluster = record
         elif record["kind"] == "configurations":
-            for written in record["configurations"]:
-                configuration = _read_configuration(written)
+            for configuration in configurations_in(record):
                 self._configurations[configuration.tablet] = configuration
         else:
             self._membership.restore(record)
@@ -254,6 +253,11 @@ class Coordinator:
         """The effects since the last call, in the order in which they must be carried out."""
         out, self._out = self._out, []
         return out
+
+
+def configurations_in(record: dict[str, Any]) -> list[Configuration]:
+    """The configurations that a journal record holds; none in most kinds."""
+    return [_read_configuration(written) for written in record.get("configurations", [])]
 
 
 def _configurations_record(configurations: Iterable[Configuration]) -> dict[str, Any]:

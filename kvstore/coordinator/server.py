@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ import gevent.event
 from kvstore import clock, messages
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
-from kvstore.coordinator.coordinator import Coordinator, Creation
+from kvstore.coordinator.chronicle import in_words
+from kvstore.coordinator.coordinator import Coordinator, Creation, configurations_in
 from kvstore.coordinator.effects import Journal as Decide
 from kvstore.coordinator.effects import Reply, SendNode
 from kvstore.coordinator.journal import Journal
@@ -106,6 +108,7 @@ class CoordinatorServer:
         for effect in self._coordinator.take_effects():
             if isinstance(effect, Decide):
                 self._journal.append(effect.record)
+                self._chronicle(effect.record)
                 unsynced = True
                 continue
             if unsynced:
@@ -123,6 +126,12 @@ class CoordinatorServer:
             self._sync()
         if self._journal.wants_snapshot:
             self._journal.snapshot(self._coordinator.snapshot())
+
+    @staticmethod
+    def _chronicle(record: dict[str, Any]) -> None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        for line in in_words(record, configurations_in(record)):
+            say(f"{when} {line}")
 
     def _sync(self) -> None:
         try:
