@@ -145,7 +145,8 @@ def _keep(drafts: Drafts, form: ComposeForm) -> Draft:
 
 def _saved(request: HttpRequest, form: ComposeForm, draft: Draft | None, *, forked: bool = False) -> HttpResponse:
     if _by_script(request):
-        context = {"form": form, "saved": _moment(draft), "forked": forked}
+        in_sync, wanted = drafts_of(request).replicas(form.uid)
+        context = {"form": form, "saved": _moment(draft), "in_sync": in_sync, "wanted": wanted, "forked": forked}
         response = render(request, "mail/_compose_answer.html", context)
         return response if draft is None else _tell_saved(response, draft.uid)
     flash(request, "Draft saved." if draft else "Nothing to save: the message is empty.")

@@ -183,6 +183,11 @@ class Drafts:
         self.client.apply(batch)
         return Draft(uid, save.revision, content, header, header.date)
 
+    def replicas(self, uid: str) -> tuple[int, int]:
+        """(in sync, wanted) of the draft's tablet: on how many replicas a save that was acknowledged is, and on how many
+        it should be. (0, 0) while the store does not say."""
+        return self.client.replicas(schema.message_row(self.user, uid))
+
     def discard(self, uid: str) -> bool:
         """Move a draft to the trash; False if it was not among the drafts (any more)."""
         return bool(self.mailbox.move(Folder.DRAFTS, [uid], Folder.TRASH))

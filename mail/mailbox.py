@@ -150,9 +150,9 @@ class Mailbox:
         drafts = self.client.get_row(self._mailbox, entry_prefix(Folder.DRAFTS), most, keys_only=True)
         return Counts(len(unread), len(drafts))
 
-    def count(self, folder: Folder) -> int:
-        """How many messages are in `folder`: a scan of all its keys, for the one question that needs the number."""
-        return len(self.client.get_row(self._mailbox, entry_prefix(folder), keys_only=True))
+    def count(self, folder: Folder, most: int | None = None) -> int:
+        """How many messages are in `folder`, up to `most`: a scan of so many keys."""
+        return len(self.client.get_row(self._mailbox, entry_prefix(folder), most, keys_only=True))
 
     def header(self, uid: str) -> tuple[Folder, Header]:
         """Where a message is, and its header, without its body; `NoSuchMessage`."""

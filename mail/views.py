@@ -152,18 +152,26 @@ def _list_page(request: HttpRequest, folder: Folder, place: dict[str, str]) -> H
     page = mailbox.page(folder, before=place.get("before", ""), after=place.get("after", ""))
     place = place if page.newer else {}
     first = max(1, int(place.get("at", "1")))
+    last = first + len(page.lines) - 1
     context = {
         "folder": folder,
         "title": TITLES[folder][0],
         "lines": page.lines,
         "first": first,
-        "last": first + len(page.lines) - 1,
+        "last": last,
+        "total": _total(mailbox, folder, last) if page.older else str(last),
         "actions": _offers(folder),
         "place": place,
         "here": urlencode(place),
         **_turns(page.lines, page.newer, page.older, first),
     }
     return render_page(request, "mail/list.html", rail_context(mailbox, folder) | context)
+
+
+def _total(mailbox: Mailbox, folder: Folder, last: int) -> str:
+    """How many messages a folder has that goes on after its message number `last`; "" where counting would take long."""
+    number = mailbox.count(folder, limits.COUNTED + 1) if last < limits.COUNTED else 0
+    return _capped(number) if number > last else ""
 
 
 def _turns(lines: list[Line], newer: bool, older: bool, first: int) -> dict[str, str]:

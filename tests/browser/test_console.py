@@ -85,11 +85,11 @@ def test_it_refreshes_itself_and_keeps_the_focus_and_the_place(page: Page) -> No
     expect(page.locator("#health-sentence")).to_have_text(re.compile(r"^All \d+ tablets have 3 of 3 replicas"))
     link = page.locator("#live").get_by_role("link", name="node3")
     link.focus()
-    page.evaluate("scrollTo(0, 120)")
+    page.evaluate("scrollTo(0, 60)")
     entries = page.evaluate("history.length")
     after_refreshes(page, 2)
     expect(link).to_be_focused()
-    assert page.evaluate("scrollY") == 120
+    assert page.evaluate("scrollY") == 60
     assert page.evaluate("history.length") == entries
 
 

@@ -179,6 +179,21 @@ def test_a_toast_is_undone(page: Page) -> None:
     assert posted[0]
 
 
+def test_an_undo_does_not_wait_for_another_request(page: Page) -> None:
+    sign_up(page)
+    held: list[Route] = []
+    page.route("**/slow-undo/", lambda route: held.append(route))
+    page.route("**/quick-undo/", lambda route: route.fulfill(status=204))
+    for name in ("slow", "quick"):
+        page.evaluate("""name => document.body.dispatchEvent(new CustomEvent("toast", {
+            detail: {message: name, undo: `/${name}-undo/`, level: "success"}}))""", name)  # fmt: skip
+    page.locator("[data-snack]", has_text="slow").get_by_role("button", name="Undo").click()
+    with page.expect_response("**/quick-undo/"):
+        page.locator("[data-snack]", has_text="quick").get_by_role("button", name="Undo").click()
+    assert len(held) == 1
+    held[0].fulfill(status=204)
+
+
 def test_by_keyboard_the_first_stop_skips_to_the_content(page: Page) -> None:
     sign_up(page)
     page.keyboard.press("Tab")
@@ -197,6 +212,52 @@ def test_on_a_phone_the_rail_is_behind_a_button(page: Page) -> None:
     expect(page.locator("#rail")).to_be_focused()
     page.keyboard.press("Escape")
     expect(mail).to_be_hidden()
+
+
+def test_on_a_phone_the_rail_closes_when_a_folder_was_chosen(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    sign_up(page)
+    page.goto("/mail/inbox/")
+    page.get_by_role("button", name="Menu", exact=True).click()
+    page.get_by_role("navigation", name="Mail").get_by_role("link", name="Sent").click()
+    expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+    expect(page.locator("#rail")).to_be_hidden()
+    expect(page.locator(".offcanvas-backdrop")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("path", "action"), [("/mail/inbox/", "Compose"), ("/drive/", "Upload")])
+def test_the_main_action_is_one_button_wherever_the_rail_is(page: Page, path: str, action: str) -> None:
+    sign_up(page)
+    for width in (390, 991, 992, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(path)
+        expect(page.get_by_role("link", name=action, exact=True)).to_have_count(1)
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.get_by_role("link", name="Skip to content").focus()
+    button = page.get_by_role("link", name=action, exact=True)
+    if action == "Upload":
+        with page.expect_file_chooser():
+            button.click()
+    else:
+        button.click()
+        expect(page.locator("#compose-dock [name=to]")).to_be_focused()
+
+
+def test_without_scripts_the_menus_open_and_nothing_is_offered_in_vain(chromium: Browser, web_cluster: Any) -> None:
+    context = chromium.new_context(
+        base_url=web_cluster.url, java_script_enabled=False, viewport={"width": 390, "height": 800}, color_scheme="dark"
+    )
+    page = context.new_page()
+    sign_up(page)
+    page.goto("/mail/inbox/")
+    expect(page.get_by_role("button", name="Theme")).to_be_hidden()
+    expect(page.get_by_role("button", name="Menu", exact=True)).to_be_hidden()
+    page.get_by_role("link", name="Compose").click()
+    expect(page.get_by_role("heading", name="New message")).to_be_visible()
+    page.get_by_role("button", name="Account: Ada Lovelace").focus()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    context.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])

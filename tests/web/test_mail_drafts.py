@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
+from django.template.loader import render_to_string
+from django.utils.html import strip_tags
 
+from kvstore.client import Client
 from mail import schema
 from mail.drafts import AlreadySent, Content, DraftChanged, DraftGone, Save
 from mail.schema import Folder
@@ -29,7 +33,7 @@ def test_a_draft_is_saved_while_typing_and_continued_later(ada: Correspondent, g
     form = ada.compose_form()
     assert ada.autosave(form, to="gra", subject="Pla", body="Be").status_code == 200
     answer = ada.autosave(form, to=grace.name, subject="Plans", body="Begin\nhere")
-    assert "Saved at" in answer.content.decode()
+    assert "Saved <span" in answer.content.decode()
     assert ada.subjects(Folder.DRAFTS) == ["Plans"]
     page = ada.get("/mail/drafts/").content.decode()
     assert f"/mail/compose?draft={form['uid']}" in page
@@ -38,6 +42,19 @@ def test_a_draft_is_saved_while_typing_and_continued_later(ada: Correspondent, g
     ada.compose(form=later)
     assert ada.subjects(Folder.DRAFTS) == []
     assert grace.subjects() == ["Plans"]
+
+
+def test_a_save_says_on_how_many_replicas_it_is(ada: Correspondent, real_store: Client) -> None:
+    form = ada.compose_form()
+    words = " ".join(strip_tags(ada.autosave(form, body="Begin").content.decode()).split())
+    assert words == "Saved on 3 of 3 replicas"
+    assert real_store.replicas(schema.message_row(ada.name, form["uid"])) == (3, 3)
+
+
+def test_a_save_says_when_it_was_while_the_replicas_are_not_known() -> None:
+    moment = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+    status = render_to_string("mail/_compose_status.html", {"saved": moment, "in_sync": 0, "wanted": 0})
+    assert strip_tags(status).strip() == "Saved at 03:02:01 UTC"
 
 
 def test_opening_a_draft_from_its_folder_leads_to_the_form(ada: Correspondent) -> None:

@@ -49,13 +49,13 @@ def test_sixty_messages_fill_a_page_of_fifty_and_one_of_ten(ada: Correspondent) 
         receive(ada, f"Message {number}")
     first = ada.get("/mail/inbox/").content.decode()
     assert shown(first) == [f"Message {number}" for number in range(59, 9, -1)]
-    assert "1–50" in first
+    assert "1–50 of 60" in first
     older = re.search(r'href="(\?before=[^"]+)"', first)
     assert older
     assert 'data-turn="newer"' not in first
     second = ada.get("/mail/inbox/" + older[1].replace("&amp;", "&")).content.decode()
     assert shown(second) == [f"Message {number}" for number in range(9, -1, -1)]
-    assert "51–60" in second
+    assert "51–60 of 60" in second
     assert 'data-turn="older"' not in second
     newer = re.search(r'href="(\?after=[^"]+)"', second)
     assert newer

@@ -180,8 +180,10 @@
   });
 
   function showAnswer() {
-    for (const time of status().querySelectorAll("[data-clock]")) {
-      time.textContent = new Date(time.dateTime).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    for (const line of status().querySelectorAll("[data-clock]")) {
+      const time = new Date(line.dataset.clock).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+      if (line.matches("time")) line.textContent = time;
+      else line.title = `At ${time}`;
     }
     let first = null;
     for (const place of form().querySelectorAll("[data-error]")) {

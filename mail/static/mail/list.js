@@ -120,12 +120,6 @@
     return true;
   }
 
-  function search() {
-    const field = document.querySelector(".shell-search input");
-    field?.focus();
-    return Boolean(field);
-  }
-
   const open = () => {
     const line = current();
     line?.querySelector(".mail-link").click();
@@ -145,8 +139,7 @@
     r: () => press('[data-answer="reply"]'),
     a: () => press('[data-answer="all"]'),
     f: () => press('[data-answer="forward"]'),
-    c: () => press(".mail-compose-button"),
-    "/": search,
+    c: () => press(".rail-action"),
     "?": () => document.getElementById("mail-keys")?.showModal() ?? true,
   };
 

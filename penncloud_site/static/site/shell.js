@@ -48,19 +48,20 @@
   async function undo(form) {
     const path = new URL(form.action).pathname + new URL(form.action).search;
     form.closest("[data-snack]")?.remove();
-    let answered = false;
-    const note = (event) => {
-      if (event.detail.pathInfo?.requestPath !== path) return;
-      answered = event.detail.successful && event.detail.xhr.status !== 204;
+    // An element of its own asks: requests of one element wait for each other, and the toast is gone by now.
+    const source = document.createElement("span");
+    source.hidden = true;
+    source.addEventListener("htmx:afterRequest", ({ detail: { successful, xhr } }) => {
       // An empty answer: the page as it is now shows what was undone.
-      if (event.detail.successful && !answered) {
-        htmx.ajax("GET", location.pathname + location.search, { target: "#content", swap: "innerHTML" });
-      }
-      body.removeEventListener("htmx:afterRequest", note);
-    };
-    body.addEventListener("htmx:afterRequest", note);
-    await htmx.ajax("POST", path, { target: "#content", swap: "innerHTML" });
+      if (successful && xhr.status === 204) fetchContent();
+    });
+    body.append(source);
+    await htmx.ajax("POST", path, { source, target: "#content", swap: "innerHTML" });
+    source.remove();
   }
+
+  const fetchContent = () =>
+    htmx.ajax("GET", location.pathname + location.search, { source: "#content", target: "#content", swap: "innerHTML" });
 
   body.addEventListener("toast", (event) => toast(event.detail));
   document.addEventListener("click", (event) => {
@@ -166,7 +167,7 @@
 
   function closeRail() {
     const rail = byId("rail");
-    if (rail?.classList.contains("show")) globalThis.bootstrap.Offcanvas.getOrCreateInstance(rail).hide();
+    if (rail?.classList.contains("show")) globalThis.tabler.Offcanvas.getOrCreateInstance(rail).hide();
   }
 
   startNewSnacks();
