@@ -7,6 +7,8 @@ all are equal.
 
 from __future__ import annotations
 
+import hashlib
+import traceback
 from dataclasses import dataclass
 
 from tests.simulation.checker import first_contradiction
@@ -43,6 +45,8 @@ class Outcome:
     failed: int
     compared: int
     epochs: int
+    fingerprint: str = ""
+    """Of everything that happened, for comparing two replays."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -66,8 +70,6 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
             return Outcome(seed, None, "", 0, 0, 0, 0)
         failure = f"{type(error).__name__}: {error}" if not isinstance(error, Broken) else str(error)
         if not isinstance(error, Broken):
-            import traceback
-
             failure = traceback.format_exc()
     return Outcome(
         seed,
@@ -77,7 +79,14 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         sum(client.failed for client in clients),
         cluster.entries_compared,
         sum(configuration.epoch for configuration in cluster.configurations.values()),
+        _fingerprint(cluster, clients),
     )
+
+
+def _fingerprint(cluster: Cluster, clients: list[Client]) -> str:
+    lines = [cluster.world.story(last=10**9)]
+    lines += [str(operation) for client in clients for history in client.history.values() for operation in history]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:

@@ -1,0 +1,30 @@
+"""Two hundred runs of whole clusters under faults, with everything judged. `python -m tests.simulation` runs more."""
+
+from __future__ import annotations
+
+from tests.simulation.__main__ import outcomes
+from tests.simulation.run import run
+
+SEEDS = range(1000, 1200)
+
+
+def test_two_hundred_clusters_keep_every_promise() -> None:
+    failed, operations, compared, epochs = [], 0, 0, 0
+    for outcome in outcomes(SEEDS, processes=2):
+        operations += outcome.done
+        compared += outcome.compared
+        epochs += outcome.epochs
+        if outcome.failure is not None:
+            failed.append(f"seed {outcome.seed}: {outcome.failure}\n{outcome.story[-4000:]}")
+    assert not failed, "\n\n".join(failed)
+    # that much must have happened for the above to say anything
+    assert operations > 300 * len(SEEDS)
+    assert compared > 300 * len(SEEDS)
+    assert epochs > 10 * len(SEEDS)
+
+
+def test_a_seed_replays_a_run_exactly_in_another_process_too() -> None:
+    here = {seed: run(seed).fingerprint for seed in (3, 17)}
+    there = {outcome.seed: outcome.fingerprint for outcome in outcomes(range(3, 18, 14), processes=2)}
+    assert here == there
+    assert here[3] != here[17]
