@@ -39,7 +39,7 @@ def next_job(engine: Engine) -> tuple[str, Job] | None:
         if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
             return "remove", _holding(engine, _remove_doomed(engine))
         if _releasable(engine):
-            return "release", _holding(engine, _release(engine))
+            return "release", _holding(engine, release(engine))
         due = _checkpoint_due(engine)
         if due is not None:
             return "checkpoint", _holding(engine, checkpoint(engine, due))
@@ -231,7 +231,8 @@ def _releasable(engine: Engine) -> bool:
     return bool(_free_segments(engine, needed_log_start(engine)))
 
 
-def _release(engine: Engine) -> Job:
+def release(engine: Engine) -> Job:
+    """Let go of the log that nothing needs."""
     start = needed_log_start(engine)
     free = _free_segments(engine, start)
     # What is needed was judged by records of which some may not be on disk (a tablet was dropped, a replica began anew, a value

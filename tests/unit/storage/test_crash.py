@@ -28,17 +28,3 @@ def test_nothing_acknowledged_is_lost_and_nothing_half_done_appears(first: int) 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_with_values_up_to_8_mib(seed: int) -> None:
     Workload(seed, big=True).run()
-
-
-@pytest.mark.parametrize(
-    ("seed", "was"),
-    [
-        (11, "a checkpoint's replay began inside a learning that the checkpoint had behind it"),
-        (14, "a checkpoint named what is synced as its place in the log, and a cut lay behind that"),
-        (157, "replay cut more than the learner had when it began to learn, and a deleted cell came back"),
-        (153, "replay was told to begin inside a segment's header"),
-        (7374, "log was dropped on the word of a record that the crash took away"),
-    ],
-)
-def test_a_crash_that_once_went_wrong(seed: int, was: str) -> None:
-    Workload(seed).run()
