@@ -40,6 +40,7 @@ class Channel:
         self._loop = gevent.get_hub().loop
         self._room = self._loop.io(fd, 2)  # 2: writable
         self._scheduled = False
+        self._blocked = False  # the system takes no more for now: `_room` calls when it does
         self._emptied = Event()
 
     @property
@@ -58,7 +59,10 @@ class Channel:
         if self.closed:
             return
         self._outbox.add(parts)
-        if not self._scheduled:
+        if self._blocked:
+            if self._most_unsent is not None and self._outbox.size > self._most_unsent:
+                self.close()
+        elif not self._scheduled:
             self._scheduled = True
             self._loop.run_callback(self._push)
 
@@ -72,20 +76,20 @@ class Channel:
             self.close()
             return
         if done:
-            self._room.stop()
-            self._emptied.set()
+            if self._blocked:
+                self._blocked = False
+                self._room.stop()
+                self._emptied.set()
             return
-        if self._most_unsent is not None and self._outbox.size > self._most_unsent:
-            self.close()
-            return
-        self._emptied.clear()
-        if not self._room.active:
+        if not self._blocked:
+            self._blocked = True
+            self._emptied.clear()
             self._room.start(self._push)
 
     def wait_emptied(self) -> None:
         """Wait until everything queued has been sent, or the channel is closed."""
-        if self._outbox and not self.closed:
-            self._emptied.clear()
+        self._push()
+        if self._blocked and not self.closed:
             self._emptied.wait()
 
     def close(self) -> None:

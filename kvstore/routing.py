@@ -92,6 +92,7 @@ class Router:
         """
         if self._unusable is not None:
             raise self._unusable
+        self._callers.check_caller()  # one from a foreign thread would wait for ever: nobody can switch to it
         effort: Effort | None = None
         while True:
             change = self._change
@@ -101,7 +102,6 @@ class Router:
                 return answer
             if effort is None:
                 effort = Effort(write=write)
-                self._callers.check_caller()
             learned = self._learn_from(answer)
             pause = effort.failed(answer, learned=learned)
             now = clock.now()

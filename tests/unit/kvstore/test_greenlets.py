@@ -1,0 +1,107 @@
+"""Channels on gevent's loop: frames of one round leave together, and a partner that does not read is waited for, or left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket
+
+from kvstore import settings
+from kvstore.greenlets import Channel, Greenlets
+from kvstore.handshake import Partner, Role
+from kvstore.wire import frame
+
+PARTNER = Partner(Role.NODE, "x")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def small(number: int) -> list[bytes]:
+    return [bytes(part) for part in frame([10, number])]
+
+
+def test_what_is_sent_in_one_round_arrives_in_one_piece(pair: tuple[socket.socket, socket.socket]) -> None:
+    channel, partner = Channel(pair[0], PARTNER, 0), Channel(pair[1], PARTNER, 0)
+    for number in range(50):
+        channel.send(small(number))
+    with gevent.Timeout(5):
+        assert [fields[1] for fields, _ in partner.read()] == list(range(50))
+
+
+def test_what_the_system_does_not_take_at_once_follows_when_the_partner_reads(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    channel, partner = Channel(pair[0], PARTNER, 0), Channel(pair[1], PARTNER, settings.MAX_BULK)
+    value = bytes(range(256)) * 4096
+    for number in range(20):
+        channel.send(frame([10, number], [value], len(value)))
+    emptied = gevent.spawn(channel.wait_emptied)
+    gevent.sleep(0.05)
+    assert channel.unsent > 0
+    assert not emptied.ready()
+    channel.send(small(20))  # queued behind what waits
+    found: list[int] = []
+    with gevent.Timeout(20):
+        while len(found) < 21:
+            for fields, bulk in partner.read():
+                found.append(fields[1])
+                assert bulk in (b"", value)
+        emptied.get()
+    assert found == list(range(21))
+    assert channel.unsent == 0
+    channel.send(small(21))
+    with gevent.Timeout(5):
+        assert partner.read()[0][0][1] == 21
+
+
+def test_a_channel_that_falls_too_far_behind_closes_itself(pair: tuple[socket.socket, socket.socket]) -> None:
+    channel = Channel(pair[0], PARTNER, 0, most_unsent=settings.MIB)
+    value = bytes(100_000)
+    for number in range(30):
+        channel.send(frame([10, number], [value], len(value)))
+        gevent.sleep(0)
+    assert channel.closed
+    with pytest.raises(EOFError):
+        channel.read()
+    channel.send(small(1))  # dropped: there is nobody to send it to
+
+
+def test_closing_wakes_who_reads_and_who_waits_for_room(pair: tuple[socket.socket, socket.socket]) -> None:
+    channel = Channel(pair[0], PARTNER, 0)
+    channel.send(frame([10, 1], [bytes(5_000_000)], 5_000_000))
+    reader, waiter = gevent.spawn(channel.read), gevent.spawn(channel.wait_emptied)
+    gevent.sleep(0.02)
+    channel.close()
+    with gevent.Timeout(5):
+        waiter.get()
+        with pytest.raises((EOFError, OSError)):
+            reader.get()
+
+
+def test_a_client_is_called_from_the_thread_that_made_it() -> None:
+    import threading
+
+    from kvstore.errors import BadRequest
+
+    callers = Greenlets()
+    callers.check_caller()
+    caught: list[Exception] = []
+
+    def elsewhere() -> None:
+        try:
+            callers.check_caller()
+        except BadRequest as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1
