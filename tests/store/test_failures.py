@@ -63,6 +63,10 @@ class Writers:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the threads; waits for their last writes."""
         self._stop.set()
         for thread in self._threads:
             thread.join(PATIENT)
