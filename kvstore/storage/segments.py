@@ -24,6 +24,10 @@ from kvstore.storage.segment import (
 )
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FILL_AHEAD = 4 * settings.MIB
+"""A new segment is filled with zeros so far ahead of its records."""
+FILL_BELOW = settings.MIB
+"""Writes of this size and more go to new blocks as they are: filling ahead of them would only double what is written."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,6 +68,8 @@ class SegmentFolder:
         self._names_unsynced = False
         self._fds: dict[int, int] = {}
         self._active: tuple[int, int] | None = None  # (generation, descriptor) that is written to
+        self._capacity = 0  # the active one's
+        self._filled = 0  # how far its blocks have been written at some time
         for name in sorted(files.listdir(folder)):
             if name.endswith(".seg"):
                 self._found_segment(name)
@@ -156,7 +162,22 @@ class SegmentFolder:
         if self._active is not None:
             self.files.close(self._active[1])
         self._active = (generation, fd)
+        self._capacity = capacity
+        self._filled = capacity if spare else FIRST_RECORD
         return fd
+
+    def fill_ahead(self, begin: int, end: int) -> None:
+        """Records were written over [begin, end) of the active segment: see to it that the next ones meet used blocks.
+
+        To be followed by the sync of the records. A block that was only reserved becomes a used one by a change of the file
+        system's records, which every sync of small writes would otherwise wait for, and share with all who use the disk.
+        """
+        if end <= self._filled or self._active is None:
+            return
+        self._filled = end
+        if end - begin < FILL_BELOW:
+            self._filled = min(self._capacity, end + FILL_AHEAD)
+            self.files.fill(self._active[1], end, self._filled - end)
 
     def _spare_or_new(self, generation: int, capacity: int) -> tuple[int, str, bool]:
         if self._spares and capacity == self.options.segment_size:

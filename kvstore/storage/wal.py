@@ -283,7 +283,9 @@ class Wal:
             for run in batch.runs:
                 generation = run.position.segment
                 fd = self.folder.begin(generation, run.capacity, self._fdatasync, self._fsync_folder)
-                self._files.pwritev(fd, run.buffers, run.position.offset)
+                offset = run.position.offset
+                written = self._files.pwritev(fd, run.buffers, offset)
+                self.folder.fill_ahead(offset, offset + written)
                 # each segment is synced before the next is begun: a reader takes what is not whole before that for damage
                 self._fdatasync(fd)
         except OSError as error:
