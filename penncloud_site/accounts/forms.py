@@ -25,6 +25,10 @@ def _dress(form: forms.BaseForm) -> None:
 class LogInForm(AuthenticationForm):
     """User name and password."""
 
+    error_messages = AuthenticationForm.error_messages | {
+        "invalid_login": "There is no account with this user name and password. Capitals count in the password."
+    }
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["username"].label = "User name"

@@ -220,7 +220,7 @@ def test_on_a_phone_the_rail_closes_when_a_folder_was_chosen(page: Page) -> None
     page.goto("/mail/inbox/")
     page.get_by_role("button", name="Menu", exact=True).click()
     page.get_by_role("navigation", name="Mail").get_by_role("link", name="Sent").click()
-    expect(page.get_by_role("heading", name="Sent")).to_be_visible()
+    expect(page.get_by_role("heading", name="Sent", exact=True)).to_be_visible()
     expect(page.locator("#rail")).to_be_hidden()
     expect(page.locator(".offcanvas-backdrop")).to_have_count(0)
 
@@ -265,9 +265,14 @@ def test_without_scripts_the_menus_open_and_nothing_is_offered_in_vain(chromium:
 def test_nothing_overflows_and_axe_finds_nothing(page: Page, width: int, theme: Any) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=theme)
-    for path in ("/accounts/login/", "/accounts/signup/", "/no-such-page", None, "/accounts/password/"):
+    for path in ("/accounts/login/", "wrong", "/accounts/signup/", "/no-such-page", None, "/accounts/password/"):
         if path is None:
             sign_up(page)
+        elif path == "wrong":
+            page.get_by_label("User name").fill(f"b-{uuid.uuid4().hex[:12]}")
+            page.get_by_label("Password").fill("wrong")
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("alert")).to_be_visible()
         else:
             page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path

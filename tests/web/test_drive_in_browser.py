@@ -141,6 +141,8 @@ def test_deleting_by_keyboard_and_undo(people: Any) -> None:
 def test_renaming_from_the_menu_of_a_row(people: Any) -> None:
     page = (ada := people()).page
     ada.choose_files(text_file("draft.txt"))
+    expect(item(page, "draft.txt")).to_be_visible()
+    page.reload()
     page.get_by_label("More for draft.txt").click()
     page.locator(".dropdown-menu.show").get_by_text("Rename").click()
     field = page.locator("dialog [name=name]")

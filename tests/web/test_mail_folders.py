@@ -86,7 +86,7 @@ def test_a_page_whose_messages_are_gone_shows_the_newest(ada: Correspondent) -> 
 def test_an_empty_folder_says_what_will_be_there(ada: Correspondent, folder: Folder) -> None:
     response = ada.get(f"/mail/{folder}/")
     assert response.status_code == 200
-    assert 'class="empty-title"' in response.content.decode()
+    assert 'class="empty-state"' in response.content.decode()
 
 
 def test_unread_messages_are_bold_counted_and_marked_either_way(ada: Correspondent) -> None:

@@ -168,6 +168,7 @@
       }
     }
     button.after(menu);
+    button.dataset.bsToggle = "dropdown"; // only now: Tabler looks for the menus of all such buttons when the page loads
     htmx.process(menu);
   }
 
