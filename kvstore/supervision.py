@@ -95,12 +95,6 @@ def tick_for_ever(interval: float, tick: Callable[[float], None], meter: PauseMe
         tick(now)
 
 
-def resident_bytes() -> int:
-    """This process's memory, in bytes."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def write_pid_file(path: str | os.PathLike[str]) -> None:
     """Write this process's id into `path` (its folder is made), and remove the file when the process ends in order."""
     file = Path(path)

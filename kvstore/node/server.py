@@ -27,6 +27,7 @@ from kvstore.dialer import Dialer
 from kvstore.errors import BadRequest, NoSpace, StorageFailure, Unavailable
 from kvstore.greenlets import Channel, Listener
 from kvstore.handshake import Role, read_key
+from kvstore.memory import keep_freed_memory, resident_bytes
 from kvstore.messages import Refused
 from kvstore.node import effects
 from kvstore.node.admission import check_mutation
@@ -40,7 +41,6 @@ from kvstore.supervision import (
     PauseMeter,
     crash_on_error,
     die,
-    resident_bytes,
     say,
     spawn,
     tick_for_ever,
@@ -351,6 +351,7 @@ def main(argv: list[str]) -> int:
         return 1
     crash_on_error()
     settle_collector()
+    keep_freed_memory()
     stopped = gevent.event.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stopped.set)
