@@ -20,6 +20,7 @@ import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from kvstore.memory import keep_freed_memory
 from penncloud_site.supervisor.addresses import port
 from penncloud_site.supervisor.pidfile import write_pid_file
 
@@ -64,6 +65,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> int:
     """Serve until told to stop. The exit status: 0 after a stop, 1 if it cannot start."""
     options = parsed(argv)
+    keep_freed_memory()  # files are streamed through here in values of 4 MiB
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop.set)
