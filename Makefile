@@ -1,6 +1,7 @@
 # make run    start a cluster on this machine (ARGS="--port 8100 --data-dir ~/pc" passes options on)
 # make test   every test           (ARGS="tests/unit -k lease" passes options on to pytest)
 # make lint   linter, formatter and type checker
+# make screenshots   the pictures of the README, from a running cluster
 # make soak   many simulated clusters       (ARGS="--seeds 0-99")
 # make bench  figures
 # All of them make .venv first, and bring it up to date when a requirements file changed.
@@ -19,7 +20,7 @@ FIND_PYTHON = for candidate in "$$PENNCLOUD_PYTHON" python3.11 python3 python; d
 	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$candidate"; exit 0; }; \
 	done; exit 1
 
-.PHONY: help run test lint soak bench clean
+.PHONY: help run test lint screenshots soak bench clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
@@ -51,6 +52,10 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp | $(VENV)/bin/python
 	@echo "Installing what the tests and linters need"
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
+
+screenshots: $(VENV)/dev.stamp
+	@.ci/chromium
+	@$(PYTHON) -m tests.browser.screenshots $(ARGS)
 
 soak: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-9999)

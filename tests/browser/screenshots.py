@@ -116,17 +116,37 @@ def picture(page: Page, target: Path, path: str, name: str) -> None:
     page.screenshot(path=target / f"{name}.png")
 
 
+def picture_of_writing(page: Page, target: Path, name: str) -> None:
+    """The inbox with a message half written; then it is thrown away."""
+    page.goto("/mail/inbox/")
+    page.click(".rail-action")
+    page.fill("#compose-dock [name=to]", "ken")
+    page.fill("#compose-dock [name=subject]", "Re: Offsite in October")
+    page.fill("#compose-dock [name=body]", "Hello Ken,\n\nthe house by the lake sounds good to me. Please book it, and")
+    page.wait_for_selector("#compose-status :text('replicas')")
+    page.screenshot(path=target / f"{name}.png")
+    page.click("#compose-dock [value=discard]")
+    page.wait_for_selector("#compose-dock", state="detached")
+
+
 def take(cluster: WebCluster, browser: Browser, target: Path, folder: Path) -> None:
     """Fill the cluster with a team's life, and picture it."""
     windows = {name: sign_up(browser, cluster.url, name) for name in TEAM}
     for sender, subject, body in LETTERS:
         write(windows[sender], "maria", subject, f"Hello Maria,\n\n{body}\n\n{TEAM[sender].split()[0]}")
+    for subject in ("Lunch?", "Figures for the quarter", "Offsite in October"):
+        windows["maria"].goto("/mail/inbox/")
+        windows["maria"].click(f"[data-line]:has-text('{subject}') .mail-link")
+        windows["maria"].wait_for_selector("[data-mail-message]")
     fill_drive(windows["maria"], folder)
     password = cluster.operator_password
     for scheme in SCHEMES:
         for width, suffix in ((1280, ""), (390, "-narrow")):
             page = log_in(browser, cluster.url, "maria", PASSWORD, scheme, width)
-            picture(page, target, "/mail/inbox/", f"mail-{scheme}{suffix}")
+            if suffix:
+                picture(page, target, "/mail/inbox/", f"mail-{scheme}{suffix}")
+            else:
+                picture_of_writing(page, target, f"mail-{scheme}")
             picture(page, target, "/drive/", f"drive-{scheme}{suffix}")
             page = log_in(browser, cluster.url, "operator", password, scheme, width)
             picture(page, target, "/console/", f"console-{scheme}{suffix}")
