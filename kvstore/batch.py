@@ -92,11 +92,10 @@ class Batch:
         """A row of the one group that all rows lie in; `CrossTabletBatch` if there are several groups."""
         if not self._rows:
             raise BadRequest("the batch is empty")
-        groups = {rule.group_of(row): row for row in self._rows}
-        if len(groups) > 1:
-            one, other, *_ = sorted(groups.values())
+        if not rule.is_one_group(self._rows):
+            one, other, *_ = sorted({rule.group_of(row): row for row in self._rows}.values())
             raise CrossTabletBatch(f"rows {one!r} and {other!r} lie in different groups: no batch can span them")
-        return next(iter(groups.values()))
+        return next(iter(self._rows))
 
     def _add(self, row: str, column: str) -> None:
         checked(row, "row")

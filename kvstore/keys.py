@@ -13,6 +13,7 @@ a row. A batch is atomic inside one group, and a tablet is split only between ro
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from kvstore.errors import BadRequest, ValueTooLarge
 
@@ -63,6 +64,19 @@ class GroupRule:
         """The group of `row`: what the rule matches at its start; the whole row if it matches nothing."""
         found = self._match(row)
         return found.group() if found else row
+
+    def is_one_group(self, rows: Iterable[str]) -> bool:
+        """Whether the groups of all `rows` are the same."""
+        match = self._match
+        group = None
+        for row in rows:
+            found = match(row)
+            its = found[0] if found else row
+            if its != group:
+                if group is not None:
+                    return False
+                group = its
+        return True
 
     def may_split_at(self, row: str) -> bool:
         """Whether a tablet may be split so that `row` begins the upper half, judged by `row` alone.

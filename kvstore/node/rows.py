@@ -22,10 +22,10 @@ def check_rows(header: Header, configuration: Configuration, rule: GroupRule) ->
     rows.update(require[1] for require in requires)
     if not rows:
         raise BadRequest("a batch holds at least one operation or requirement")
-    inside = sum(in_range(row, start, end) for row in rows)
-    if inside == 0:
+    all_inside = in_range(min(rows), start, end) and in_range(max(rows), start, end)
+    if not all_inside and not any(in_range(row, start, end) for row in rows):
         raise WrongTablet(f"none of the rows is in tablet {configuration.tablet}")
-    if inside < len(rows) or (len(rows) > 1 and len({rule.group_of(row) for row in rows}) > 1):
+    if not all_inside or not rule.is_one_group(rows):
         raise CrossTabletBatch("the rows of a batch must lie in one group")
 
 
