@@ -321,7 +321,7 @@ class Tablet:
             block = self._own(number)
         cells = block.cells
         old = cells.get(key)
-        if old is not None and old[:16] > packed[:16] and not any_version:
+        if old is not None and old > packed and old[:16] > packed[:16] and not any_version:
             assert newer_only, "versions of a cell only grow"
             return
         self._changes += 1
@@ -329,11 +329,11 @@ class Tablet:
             digest, size = self._count_change(block, key, old, packed)
         else:
             seed = crc32c_value(key) + DIGEST_KEY
-            digest = seed * (crc32c_value(packed) + DIGEST_VALUE) & DIGEST_MASK
             if old is None:
+                digest = seed * (crc32c_value(packed) + DIGEST_VALUE) & DIGEST_MASK
                 size = len(key) + len(packed) - 19
             else:
-                digest -= seed * (crc32c_value(old) + DIGEST_VALUE) & DIGEST_MASK
+                digest = seed * (crc32c_value(packed) - crc32c_value(old))  # what both have in common falls away
                 size = len(packed) - len(old)
         cells[key] = packed
         block.digest += digest
