@@ -3,6 +3,7 @@
 # make lint   linter, formatter and type checker
 # make screenshots   the pictures of the README, from a running cluster
 # make soak   many simulated clusters       (ARGS="--seeds 0-99")
+# make harm   a real cluster, harmed at random (ARGS="--seconds 600 --seed 1")
 # make bench  figures
 # All of them make .venv first, and bring it up to date when a requirements file changed.
 
