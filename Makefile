@@ -21,7 +21,7 @@ FIND_PYTHON = for candidate in "$$PENNCLOUD_PYTHON" python3.11 python3 python; d
 	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$candidate"; exit 0; }; \
 	done; exit 1
 
-.PHONY: help run test lint screenshots soak bench clean
+.PHONY: help run test lint screenshots soak harm bench clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
@@ -60,6 +60,9 @@ screenshots: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-9999)
+
+harm: $(VENV)/dev.stamp
+	@$(PYTHON) -m tests.store.soak $(ARGS)
 
 bench: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.bench $(ARGS)
