@@ -5,6 +5,7 @@
     cluster.json     what the cluster was made with, and the addresses of its last start (see Record)
     creation.json    what the coordinator was given when it was made
     coordinator/  node1/ node2/ …    the data
+    static/          what browsers fetch, collected at every start
     run/             <name>.pid, supervisor.sock, supervisor.lock; nothing in it outlives a start
     log/             <name>.log, and <name>.log.1 when it grew large
 
@@ -45,6 +46,7 @@ class DataFolder:
         self.path = path.expanduser().absolute()
         self.run = self.path / "run"
         self.log = self.path / "log"
+        self.static = self.path / "static"
         self.cluster_key = self.path / "cluster.key"
         self.secret_key = self.path / "secret.key"
         self.record_file = self.path / "cluster.json"

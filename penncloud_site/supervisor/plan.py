@@ -55,6 +55,7 @@ def environment(folder: DataFolder, ports: Ports, bind: str) -> dict[str, str]:
         "PENNCLOUD_KEY_FILE": str(folder.cluster_key),
         "PENNCLOUD_SECRET_KEY_FILE": str(folder.secret_key),
         "PENNCLOUD_BALANCER_STATUS": f"http://{LOOPBACK}:{ports.status}/",
+        "PENNCLOUD_STATIC_ROOT": str(folder.static),
         "PENNCLOUD_BIND": bind,
         "PYTHONUNBUFFERED": "1",
     }

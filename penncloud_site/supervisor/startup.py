@@ -129,6 +129,7 @@ def _run(cluster: Cluster, report: Report) -> None:
 
 def _start(cluster: Cluster, supervisor: Supervisor) -> None:
     """Everything from the coordinator to the line that says where to go."""
+    _collect_static_files(cluster, supervisor)
     for kinds in START_ORDER:
         group = [child for child in supervisor.children.values() if child.spec.kind in kinds]
         for child in group:
@@ -139,6 +140,20 @@ def _start(cluster: Cluster, supervisor: Supervisor) -> None:
     supervisor.report.running(cluster.url, cluster.folder.path)
     if password is not None:
         supervisor.report.operator(OPERATOR, password)
+
+
+def _collect_static_files(cluster: Cluster, supervisor: Supervisor) -> None:
+    """Put what browsers fetch, compressed and under names with hashes, where the front ends serve it from. Under a second.
+
+    At every start, since the code may have changed. What was there stays: pages that are open still ask for it.
+
+    :raises CannotStart: without these files no page can be shown.
+    """
+    command = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+    status, _, error = _command(command, cluster.variables, supervisor)
+    if status != 0:
+        last = error.strip().splitlines()[-1:] or ["no reason was given"]
+        raise CannotStart(f"The static files could not be collected in {cluster.folder.static}: {last[0]}")
 
 
 def _await_ready(cluster: Cluster, supervisor: Supervisor, group: list[Child]) -> None:

@@ -69,6 +69,21 @@ def test_signing_up_logging_out_and_in(page: Page) -> None:
     expect(page).not_to_have_url(re.compile("login"))
 
 
+def test_the_first_visit_is_light_and_later_pages_are_lighter(page: Page) -> None:
+    """Bytes on the wire, headers and all, as a browser counts them that keeps what it may keep."""
+    sign_up(page)
+    received: list[int] = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: received.append(int(event["encodedDataLength"])))
+    session.send("Network.clearBrowserCache")
+    for path, limit in (("/mail/inbox/", 300_000), ("/drive/", 50_000), ("/mail/inbox/", 50_000)):
+        received.clear()
+        page.goto(path, wait_until="load")
+        assert len(received) > 0
+        assert sum(received) < limit, path
+
+
 def test_the_theme_follows_the_system_until_one_is_chosen(page: Page) -> None:
     root = page.locator("html")
     page.emulate_media(color_scheme="dark")

@@ -53,6 +53,7 @@ def test_front_ends_are_pointed_at_this_cluster() -> None:
     assert variables["PENNCLOUD_KEY_FILE"] == "/data/cluster.key"
     assert variables["PENNCLOUD_SECRET_KEY_FILE"] == "/data/secret.key"
     assert variables["PENNCLOUD_BALANCER_STATUS"] == "http://127.0.0.1:7480/"
+    assert variables["PENNCLOUD_STATIC_ROOT"] == "/data/static"
     assert variables["PENNCLOUD_BIND"] == "192.0.2.7"
 
 
