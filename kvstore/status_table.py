@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_WIDTH = 150  # columns of what does not go to a terminal
 _COLOURS = {"up": "green", "suspect": "yellow", "draining": "yellow", "disabled": "cyan", "down": "red"}
 
 
 def print_status(status: dict[str, Any], console: Console | None = None) -> None:
     """Print what `Admin.status` gave."""
-    console = console or Console()
+    if console is None:
+        found = Console()
+        console = found if found.is_terminal else Console(width=_WIDTH)
     cluster = status["cluster"]
     console.print(
         f"[bold]{cluster['name']}[/bold]: replication {cluster['replication']}, "
@@ -25,12 +29,12 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
 
 
 def _nodes(nodes: list[dict[str, Any]]) -> Table:
-    table = Table(title="Nodes", title_justify="left")
+    table = Table(title="Nodes", title_justify="left", box=SIMPLE_HEAD)
     for heading in (
         "node",
         "address",
         "state",
-        "process",
+        "pid",
         "run",
         "heard",
         "primary",
@@ -59,7 +63,7 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
 
 
 def _tablets(tablets: list[dict[str, Any]]) -> Table:
-    table = Table(title="Tablets", title_justify="left")
+    table = Table(title="Tablets", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("tablet", "rows from", "to", "epoch", "primary", "in sync", "learning", "cells", "bytes"):
         table.add_column(heading, justify="right" if heading in ("tablet", "epoch", "cells", "bytes") else "left")
     for tablet in tablets:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +26,18 @@ _LATE = 0.1
 
 
 def say(sentence: str) -> None:
-    """One line on standard error, for whoever reads the process's log."""
+    """One line on standard error, for whoever starts the process."""
     print(sentence, file=sys.stderr, flush=True)
+
+
+def note(sentence: str) -> None:
+    """One line on standard error with the time of day, for whoever reads the running process's log."""
+    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}")
 
 
 def die(reason: str) -> None:
     """End the process now, without cleaning up: what is on disk is what a crash would leave, and that is provided for."""
-    say(reason)
+    note(reason)
     os._exit(CRASHED)
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from kvstore.errors import BadRequest, StorageFailure
 from kvstore.greenlets import Channel, Listener
 from kvstore.handshake import Role, read_key
 from kvstore.messages import Refused
-from kvstore.supervision import crash_on_error, die, say, spawn, tick_for_ever, write_pid_file
+from kvstore.supervision import crash_on_error, die, note, say, spawn, tick_for_ever, write_pid_file
 from kvstore.wire import encode, read_message
 
 NAME = "coordinator"
@@ -52,7 +51,7 @@ class CoordinatorServer:
         """Listens from here on; `OSError` when the address is taken."""
         self._coordinator = coordinator
         self._journal = journal
-        self._listener = Listener(listen, key, NAME, self._serve, spawn, say)
+        self._listener = Listener(listen, key, NAME, self._serve, spawn, note)
         self.address = self._listener.address
 
     def start(self) -> None:
@@ -73,7 +72,7 @@ class CoordinatorServer:
         except (EOFError, OSError):
             pass
         except BadRequest as error:
-            say(f"{channel.partner.name} was disconnected: {error}")
+            note(f"{channel.partner.name} was disconnected: {error}")
         finally:
             channel.close()
             self._coordinator.node_disconnected(channel, clock.now())
@@ -129,9 +128,8 @@ class CoordinatorServer:
 
     @staticmethod
     def _chronicle(record: dict[str, Any]) -> None:
-        when = time.strftime("%Y-%m-%d %H:%M:%S")
         for line in in_words(record, configurations_in(record)):
-            say(f"{when} {line}")
+            note(line)
 
     def _sync(self) -> None:
         try:
@@ -202,7 +200,7 @@ def main(argv: list[str]) -> int:
     server.start()
     if options.pid_file:
         write_pid_file(options.pid_file)
-    say(f"coordinator listens on {server.address[0]}:{server.address[1]}")
+    note(f"coordinator listens on {server.address[0]}:{server.address[1]}")
     stopped.wait()  # all that was told is on disk already: there is nothing to finish
     journal.close()
     return 0

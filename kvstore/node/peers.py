@@ -16,7 +16,7 @@ from kvstore.dialer import Dialer
 from kvstore.errors import BadRequest
 from kvstore.greenlets import Channel
 from kvstore.mutation import Buffer
-from kvstore.supervision import say, spawn
+from kvstore.supervision import note, spawn
 
 Answered = Callable[[list[Any] | None, bytes], None]
 """(fields, bulk) of the answer; fields are None when the connection was lost before it came."""
@@ -41,7 +41,7 @@ class Peers:
             try:
                 place = parse_address(address)
             except BadRequest as error:
-                say(f"{node}: {error}")
+                note(f"{node}: {error}")
                 continue
             if node not in self._peers:
                 peer = _Peer(self._key, self._name, node, self._on_up, self._on_down)
@@ -80,7 +80,7 @@ class _Peer:
         self._on_up = on_up
         self._on_down = on_down
         self.dialer = Dialer(
-            key, name, node, on_up=self._up, on_down=self._down, on_frames=self._frames, report=say
+            key, name, node, on_up=self._up, on_down=self._down, on_frames=self._frames, report=note
         )  # fmt: skip
 
     def _up(self, channel: Channel) -> None:

@@ -41,6 +41,7 @@ from kvstore.supervision import (
     PauseMeter,
     crash_on_error,
     die,
+    note,
     say,
     spawn,
     tick_for_ever,
@@ -90,13 +91,13 @@ class NodeServer:
             on_up=self._coordinator_up,
             on_down=self._coordinator_down,
             on_frames=self._from_coordinator,
-            report=say,
+            report=note,
         )
         self._coordinator.aim([parse_address(text) for text in coordinators.split(",")])
         self._committer = GroupCommitter(engine, self._synced, self._log_failed)
         self._maintenance = Maintenance(engine, self._committer.wake, self._log_failed)
         self._sent_last: tuple[Any, list[Any]] = (None, [])
-        self._listener = Listener(listen, key, name, self._serve, spawn, say)
+        self._listener = Listener(listen, key, name, self._serve, spawn, note)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -148,7 +149,7 @@ class NodeServer:
         except (EOFError, OSError):
             pass
         except BadRequest as error:
-            say(f"{channel.partner.name} was disconnected: {error}")
+            note(f"{channel.partner.name} was disconnected: {error}")
 
     def _handle(self, channel: Channel, from_node: bool, fields: list[Any], bulk: bytes) -> None:
         request_id = fields[1]
@@ -185,7 +186,7 @@ class NodeServer:
         channel.send(encode(self._node.register_message(clock.now())))
 
     def _coordinator_down(self) -> None:
-        say("the coordinator's connection is gone; serving goes on without it")
+        note("the coordinator's connection is gone; serving goes on without it")
 
     def _from_coordinator(self, frames: list[tuple[list[Any], bytes]]) -> None:
         for fields, bulk in frames:
@@ -208,7 +209,7 @@ class NodeServer:
         self._wake()
 
     def _damaged(self, tablet: int, reason: str) -> None:
-        say(f"tablet {tablet} is damaged on disk and will be rebuilt: {reason}")
+        note(f"tablet {tablet} is damaged on disk and will be rebuilt: {reason}")
         self._node.replica_damaged(tablet, reason, clock.now())
         self._wake()
 
@@ -358,7 +359,7 @@ def main(argv: list[str]) -> int:
     server.start()
     if options.pid_file:
         write_pid_file(options.pid_file)
-    say(f"{options.id} listens on {options.listen}, data in {options.data_dir}")
+    note(f"{options.id} listens on {options.listen}, data in {options.data_dir}")
     stopped.wait()
     server.leave()
     return 0
