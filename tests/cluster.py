@@ -122,6 +122,10 @@ class StoreCluster(Store):
         if number == signal.SIGKILL:
             self._processes[name].wait()
 
+    def end(self, name: str) -> None:
+        """Have the process stop in order; it is gone when this returns."""
+        end(self._processes[name])
+
     def stop(self) -> None:
         """End all processes, the coordinator first: nodes then end at once, and every in-sync set stays whole."""
         for name in self.names:

@@ -18,7 +18,6 @@ from pathlib import Path
 from kvstore.admin import Admin
 from kvstore.errors import StoreError
 from tests.cluster import StoreCluster
-from tests.processes import wait_for
 from tests.store.test_failures import PATIENT, Writers, alike
 
 
@@ -63,9 +62,7 @@ class Harm:
         self.pause()
 
     def end(self, node: str) -> None:
-        self.cluster.kill(node, signal.SIGTERM)
-        pid_file = self.cluster.folder / "run" / f"{node}.pid"
-        wait_for(lambda: not pid_file.exists(), f"the end of {node}", 10)
+        self.cluster.end(node)
         self.pause()
 
     def disable(self, node: str) -> None:

@@ -249,7 +249,8 @@ def test_a_node_that_is_told_to_stop_hands_over_first(harmed: StoreCluster, clie
         wait_for(lambda: harmed.tablet_of(ROWS[0])["primary"] != victim, "the roles moving away")
         writers.advance()
         assert writers.longest < 1.0, "nobody had to be missed first"
-        wait_for(lambda: not (harmed.folder / "run" / f"{victim}.pid").exists(), "the process ending")
+        harmed.end(victim)
+        assert not (harmed.folder / "run" / f"{victim}.pid").exists()
         harmed.start(victim)
         harmed.wait_until_whole()
     writers.check()
