@@ -400,6 +400,7 @@ class Engine:
             "bytes": sum(r.tablet.bytes for r in self.tablets.values()),
             "bulk_bytes": live,
             "log_bytes": on_disk,
+            "disk_free": self.files.free_space(self.folder),
             "log_written": wal.bytes,
             "segments": len(folder.segments),
             "spares": folder.spares,

@@ -7,6 +7,7 @@ were written before is what makes the log's syncs fast, and spares are room on d
 from __future__ import annotations
 
 import errno
+import functools
 import secrets
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -199,10 +200,11 @@ class SegmentFolder:
 
     # ------------------------------------------------------------------ room
 
-    def retire(self, generation: int) -> None:
-        """Nothing in the segment is needed any more: keep it as a spare, or remove it. Durable at the next folder sync.
+    def retire(self, generation: int) -> Callable[[], None] | None:
+        """Nothing in the segment is needed any more: keep it as a spare, or give back how to remove it (it takes a while).
 
-        Never the newest: its generation would be given out again after a restart, and its former records with it.
+        Durable at the next folder sync. Never the newest: its generation would be given out again after a restart, and its
+        former records with it.
         """
         assert generation < self.last, "the newest segment stays"
         segment = self.segments.pop(generation)
@@ -216,8 +218,8 @@ class SegmentFolder:
             self.files.rename(path, spare)
             self._spares.append(spare)
             self._names_unsynced = True
-        else:
-            self.files.unlink(path)
+            return None
+        return functools.partial(self.files.unlink, path)
 
     def prepare_spare(self, slice_bytes: int = settings.MIB) -> Generator[Callable[[], None] | None, None, None]:
         """Make one spare segment, filled with zeros, in slices; each yields a blocking call to be made before going on."""
@@ -226,11 +228,15 @@ class SegmentFolder:
             self.files.unlink(path)
         fd = self.files.open(path, create=True)
         size = self.options.segment_size
+
+        def fill(offset: int) -> None:
+            self.files.fill(fd, offset, min(slice_bytes, size - offset))
+            self.files.fdatasync(fd)
+
         try:
-            self.files.reserve(fd, size)
+            yield lambda: self.files.reserve(fd, size)
             for offset in range(0, size, slice_bytes):
-                self.files.fill(fd, offset, min(slice_bytes, size - offset))
-                yield lambda: self.files.fdatasync(fd)
+                yield functools.partial(fill, offset)
         except OSError:
             self.files.unlink(path)
             raise

@@ -131,11 +131,12 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
     if engine.tablets.get(replica.id) is not replica:
         engine.files.unlink(path)  # dropped while the folder was being synced
         return
-    if replica.checkpoint is not None:
-        engine.files.unlink(engine.checkpoint_path(replica.id, replica.checkpoint.number))
+    old = replica.checkpoint
     replica.checkpoint_done(head, writer.bytes, segments, logged)
     engine.figures.checkpoints += 1
     engine.figures.checkpoint_bytes += writer.bytes
+    if old is not None:
+        yield lambda: engine.files.unlink(engine.checkpoint_path(replica.id, old.number))
 
 
 def _head(engine: Engine, replica: DiskReplica, number: int) -> Head:
@@ -245,9 +246,8 @@ def release(engine: Engine) -> Job:
         yield lambda: write_manifest(engine.files, engine.folder, manifest)
         engine.log_start = start
     for generation in free:
-        engine.wal.retire(generation)
         engine.figures.segments_freed += 1
-        yield None
+        yield engine.wal.begin_retiring(generation)
 
 
 def _remove_doomed(engine: Engine) -> Job:

@@ -18,7 +18,7 @@ segment, `sync` raises `NoSpace`, nothing is lost, and a later `sync` carries on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -351,8 +351,14 @@ class Wal:
 
     def retire(self, generation: int) -> None:
         """Nothing in the segment is needed any more."""
+        remove = self.begin_retiring(generation)
+        if remove is not None:
+            remove()
+
+    def begin_retiring(self, generation: int) -> Callable[[], None] | None:
+        """As `retire`; what takes a while is given back, to be called."""
         assert lsn_of(generation, 0) < self._synced
-        self.folder.retire(generation)
+        return self.folder.retire(generation)
 
     def close(self) -> None:
         """Close all files. What was not synced is not written."""

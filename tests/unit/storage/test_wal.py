@@ -311,7 +311,7 @@ def test_spares_are_made_in_slices_and_used() -> None:
         assert blocking is not None
         blocking()
         steps += 1
-    assert steps == 8
+    assert steps == 9
     wal.append(USER, 1, 1, 1, [bytes(4000)])
     wal.sync()
     assert wal.folder.reused == 1
