@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 from collections.abc import Iterator
@@ -277,3 +278,12 @@ def test_versions_of_a_tablet_only_grow(client: Client, row: str) -> None:
     versions = [client.put(row, "c", str(number).encode()) for number in range(20)]
     assert versions == sorted(set(versions))
     assert all(isinstance(version, Version) for version in versions)
+
+
+def test_the_status_tells_the_true_room_on_each_nodes_disk(cluster: StoreCluster) -> None:
+    found = os.statvfs(cluster.folder)
+    free = found.f_bavail * found.f_frsize
+    for node in cluster.status()["nodes"]:
+        assert abs(node["disk_free"] - free) < free // 2, "another file system, or not told at all"
+        assert node["log_bytes"] > 0
+        assert node["memory_bytes"] > 0
