@@ -24,6 +24,9 @@ from kvstore.storage.engine import Engine
 
 IDLE_MARK = 0.05
 """Nothing appended for this many seconds: a mark is logged, so that damage to the last record is told from a torn tail."""
+TURN = 1e-6
+"""Seconds that let the event loop come round once, sockets and timers included. A sleep of 0 does not: the loop then runs what is
+ready over and over and looks at the clock only after dozens of rounds, each with a sync in it; heartbeats came 2 s late."""
 NO_SPACE_PAUSE = 0.2
 """Seconds between attempts to go on after the disk had no room."""
 
@@ -92,7 +95,7 @@ class GroupCommitter:
                     self._sync()
                     continue
                 self._event.clear()
-                gevent.sleep(0)  # let whoever is ready now join this group
+                gevent.sleep(TURN)  # let whoever is ready now join this group
                 while self._wal.waiting:
                     self._marked = False
                     self._sync()
@@ -118,4 +121,4 @@ class GroupCommitter:
         self._wanting_since = clock.now() if self._wal.waiting else None
         self._on_durable(lsn)
         if self._pool is None:
-            gevent.sleep(0)  # in the loop, nobody else has run during the sync
+            gevent.sleep(TURN)  # in the loop, nobody else has run during the sync
