@@ -50,6 +50,8 @@ def test_what_was_changed_and_deleted_meanwhile_is_so_here_too() -> None:
     _back(trio)
     assert _equal(trio)
     assert [trio.value_at("n3", row) for row in "abcd"] == [b"new", None, b"old", b"new"]
+    # and at the first attempt: that the digests differ would have been noticed too, and everything sent anew
+    assert [kind for kind, _, _ in trio.disks["n3"].records].count("learn") == 1
 
 
 def test_only_what_differs_is_transferred() -> None:

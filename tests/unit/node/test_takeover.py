@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvstore.messages import Acknowledge, Append, CellAnswer, Establish, Member, PeerRefusal, Written
+from kvstore.messages import Acknowledge, Append, Beacon, CellAnswer, Establish, Member, PeerRefusal, Written
 from kvstore.mutation import Entry, Outcome
 from tests.unit.node.trio import TABLET, Trio, put, put_if
 
@@ -31,6 +31,36 @@ def test_it_serves_nothing_before_every_member_agrees_with_its_log() -> None:
     trio.advance(2.0)
     assert "r" not in trio.answers
     assert trio.replica("n2").disk.commit == 0, "nor does it apply what n3 may not have"
+    trio.held = set()
+    trio.advance(0.5)
+    assert trio.answers["r"].value == b"1"
+
+
+def test_it_serves_nothing_before_the_last_of_what_it_holds_is_committed() -> None:
+    """n3 agrees, and lacks an entry that reached n2 alone: it is committed before anybody reads, or never."""
+    trio = Trio().serving()
+    trio.held = {("n1", "n3")}
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.crash("n1")
+    trio.held = {("n2", "n3")}
+    trio.lead("n2", "n2 n3")
+    trio.read("n2", "r", "a")
+    trio.settle()
+    while not isinstance(message := trio.mail["n2", "n3"].popleft(), Establish):
+        trio.nodes["n3"].from_peer(message, trio.now)
+    trio.nodes["n3"].from_peer(message, trio.now)
+    trio.settle()
+    assert trio.leader("n2").followers[trio.member("n3")].established
+    for _ in range(5):
+        trio.now += 0.25  # leases and promises of n1's time run out, and n3 grants new ones
+        trio.nodes["n2"].tick(trio.now)
+        trio.settle()
+        for message in [m for m in trio.mail["n2", "n3"] if isinstance(m, Beacon)]:
+            trio.mail["n2", "n3"].remove(message)
+            trio.nodes["n3"].from_peer(message, trio.now)
+        trio.settle()
+    assert "r" not in trio.answers
     trio.held = set()
     trio.advance(0.5)
     assert trio.answers["r"].value == b"1"
