@@ -2,8 +2,8 @@
 
 Who speaks to whom:
 
-- client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `RowAnswer`, `ScanPage`,
-  `TabletMap`, or `Refused`.
+- client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `Page`, `TabletMap`, or
+  `Refused`. A learner asks its primary `Get`, `Scan` and `ReadResults` (answered with `Results`) in the same way.
 - node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
   `PeerRefusal`, `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair:
   `Beacon`, `Grant`.
