@@ -23,7 +23,16 @@ class Broken(AssertionError):
 class Cluster:
     """Machines, network, and the watch over them."""
 
-    def __init__(self, seed: int, nodes: int = 3, tablets: int = 2, replication: int = 3, min_in_sync: int = 1) -> None:
+    def __init__(
+        self,
+        seed: int,
+        nodes: int = 3,
+        tablets: int = 2,
+        replication: int = 3,
+        min_in_sync: int = 1,
+        real_engine: bool = False,
+    ) -> None:
+        self.real_engine = real_engine
         self.world = World(seed)
         self.network = Network(self.world)
         self.supervised = 0.5

@@ -30,6 +30,27 @@ class SimulatedDisk:
         self.records: list[tuple[str, int, tuple[Any, ...]]] = []
         self.durable = 0
 
+    def open(self) -> SimulatedEngine:
+        """The engine of a new process."""
+        return SimulatedEngine(self)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was appended that is not on disk."""
+        return self.durable < len(self.records)
+
+    def begin_sync(self) -> int:
+        """A sync begins: it will cover what is there now."""
+        return len(self.records)
+
+    def end_sync(self, begun: int) -> int:
+        """It is done: the lsn up to which all is on disk."""
+        self.durable = begun
+        return begun
+
+    def maintain(self) -> None:
+        """There is nothing to keep in order."""
+
     def crash(self, chance: random.Random) -> None:
         """The power goes: what was not synced is lost, but for any part of its beginning."""
         kept = chance.randint(self.durable, len(self.records))

@@ -14,6 +14,7 @@ from kvstore.node.node import Node
 from tests.simulation.disk import SimulatedDisk, SimulatedEngine
 from tests.simulation.machine import Machine
 from tests.simulation.network import Connection
+from tests.simulation.real_disk import RealDisk, WatchedEngine
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
@@ -27,8 +28,8 @@ class NodeMachine(Machine):
     def __init__(self, cluster: Cluster, name: str) -> None:
         super().__init__(cluster.world, name)
         self.cluster = cluster
-        self.disk = SimulatedDisk(f"{name}-store-0")
-        self.engine: SimulatedEngine | None = None
+        self.disk = self._new_disk(0)
+        self.engine: SimulatedEngine | WatchedEngine | None = None
         self.sync_time = 0.0005
         """Seconds that a sync takes, about."""
         self.syncs_fail = False
@@ -41,7 +42,7 @@ class NodeMachine(Machine):
     # ---------------------------------------------------------------- life
 
     def make_process(self) -> Node:
-        self.engine = SimulatedEngine(self.disk)
+        self.engine = self.disk.open()
         self.engine.on_moved = lambda tablet, replica: self.cluster.moved(self, tablet, replica)
         for tablet, replica in self.engine.tablets.items():
             self.cluster.moved(self, tablet, replica)
@@ -76,7 +77,11 @@ class NodeMachine(Machine):
         """The folder is made anew: nothing that was there is there any more."""
         assert self.process is None
         self.world.note(self.name, "gets an EMPTY DISK")
-        self.disk = SimulatedDisk(f"{self.name}-store-{self.boot}")
+        self.disk = self._new_disk(self.boot)
+
+    def _new_disk(self, number: int) -> SimulatedDisk | RealDisk:
+        kind = RealDisk if self.cluster.real_engine else SimulatedDisk
+        return kind(f"{self.name}-store-{number}")
 
     # ---------------------------------------------------------------- connections
 
@@ -199,21 +204,20 @@ class NodeMachine(Machine):
     def _sync(self, boot: int) -> None:
         if boot != self.boot or self.process is None:
             return
-        upto = len(self.disk.records)
-        self._syncing = upto > self.disk.durable
+        self._syncing = self.disk.waiting
         if not self._syncing:
             self._wanting_since = None
             return
         took = self.sync_time * self.world.random.uniform(0.5, 3.0)
-        self.world.after(took, self._synced, boot, upto)
+        self.world.after(took, self._synced, boot, self.disk.begin_sync())
 
-    def _synced(self, boot: int, upto: int) -> None:
+    def _synced(self, boot: int, begun: int) -> None:
         if boot != self.boot or self.process is None:
             return
         if self.syncs_fail:
             self.put(lambda node, now: node.log_failed("fsync failed"))
             return
-        self.disk.durable = upto
+        upto = self.disk.end_sync(begun)
         if self.paused:
             self._wanting_since = None
         self.put(lambda node, now: self._durable(node, upto, now))
@@ -230,6 +234,7 @@ class NodeMachine(Machine):
         self.world.after(self.of_clock(settings.HEARTBEAT_INTERVAL), self._beat, boot)
 
     def _heartbeat(self, node: Node, now: float) -> None:
+        self.disk.maintain()
         age = 0.0 if self._wanting_since is None else now - self._wanting_since
         heartbeat = node.heartbeat(now, age, {})
         if heartbeat is not None and self._coordinator is not None:

@@ -32,6 +32,7 @@ class Plan:
     every: float = 0.6
     peace: float = 25.0
     min_in_sync: int = 1
+    real_engine: bool = False
 
 
 @dataclass(slots=True)
@@ -52,13 +53,15 @@ class Outcome:
 def plan_of(seed: int) -> Plan:
     """A plan for a seed: mostly three nodes, sometimes more, sometimes a stricter cluster."""
     shapes = [Plan(), Plan(), Plan(tablets=1), Plan(nodes=4, tablets=3), Plan(nodes=5, tablets=4), Plan(min_in_sync=2)]
-    return shapes[seed % len(shapes)]
+    plan = shapes[seed % len(shapes)]
+    plan.real_engine = seed % 5 == 4
+    return plan
 
 
 def run(seed: int, plan: Plan | None = None) -> Outcome:
     """Play one run."""
     plan = plan or plan_of(seed)
-    cluster = Cluster(seed, plan.nodes, plan.tablets, min(3, plan.nodes), plan.min_in_sync)
+    cluster = Cluster(seed, plan.nodes, plan.tablets, min(3, plan.nodes), plan.min_in_sync, plan.real_engine)
     groups = [f"g{index}" for index in range(plan.groups)]
     clients = [Client(cluster, number + 1, groups) for number in range(plan.clients)]
     try:

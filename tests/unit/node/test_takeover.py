@@ -162,7 +162,7 @@ def test_an_establish_that_comes_late_cuts_nothing_that_was_acknowledged_since()
 def test_a_position_acknowledged_before_another_primary_led_means_nothing_to_the_old_one_led_again() -> None:
     """n1 leads, n2 leads, n1 leads: n3, who missed the middle, must be asked anew; `since` tells the two leads apart."""
     trio = Trio().serving()
-    trio.held = {("n1", "n3")}
+    trio.held = {("n1", "n3"), ("n2", "n3")}
     trio.lead("n2", "n2 n3 n1", to="n1 n2")
     trio.settle()
     trio.lead("n1", "n1 n2 n3")

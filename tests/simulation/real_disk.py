@@ -1,0 +1,90 @@
+"""The real storage engine under simulation, on a disk in memory that forgets what was not synced (`tests.faults.disk`)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from kvstore import settings
+from kvstore.mutation import Entry
+from kvstore.storage.engine import Engine, EngineOptions
+from kvstore.storage.replica import DiskReplica
+from kvstore.storage.results import Result
+from kvstore.storage.segments import WalOptions
+from kvstore.storage.upkeep import maintain
+from tests.faults.disk import FaultyDisk, FaultyFiles
+
+OPTIONS = EngineOptions(
+    wal=WalOptions(segment_size=128 * settings.KIB, most_spares=2),
+    reserve=0,
+    checkpoint_log=4 * settings.KIB,
+    replay_most=64 * settings.KIB,
+    replay_fair=32 * settings.KIB,
+    spares=0,
+)
+"""Small segments and frequent checkpoints: a few hundred writes turn everything over several times."""
+
+
+class WatchedEngine(Engine):
+    """The engine, telling when a replica's cells moved on."""
+
+    on_moved: Callable[[int, DiskReplica], None] = staticmethod(lambda tablet, replica: None)
+
+    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+        replica = self.tablets[tablet_id]
+        done: list[tuple[Entry, list[Result]]] = []
+        while replica.logged and replica.logged[0].entry.last <= upto_sequence:
+            applied = super().apply(tablet_id, replica.logged[0].entry.last)
+            if not applied:
+                break
+            done += applied
+            self.on_moved(tablet_id, replica)
+        return done
+
+    def finish_learning(self, *arguments: Any) -> int:
+        lsn = super().finish_learning(*arguments)
+        self.on_moved(arguments[0], self.tablets[arguments[0]])
+        return lsn
+
+
+class RealDisk:
+    """What outlives a process: the files."""
+
+    def __init__(self, store_id: str) -> None:
+        self.store_id = store_id
+        self._disk = FaultyDisk()
+        self._engine: WatchedEngine | None = None
+
+    def open(self) -> WatchedEngine:
+        """The engine of a new process. (Its own id is made of chance that no seed rules.)"""
+        engine = WatchedEngine.open("/data", FaultyFiles(self._disk), OPTIONS)
+        assert isinstance(engine, WatchedEngine)
+        assert not engine.damage, engine.damage
+        engine.store_id = self.store_id
+        self._engine = engine
+        return engine
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was appended that is not on disk."""
+        return self._engine is not None and bool(self._engine.wal.waiting)
+
+    def begin_sync(self) -> int:
+        """A sync begins."""
+        return 0
+
+    def end_sync(self, begun: int) -> int:
+        """It is done: the lsn up to which all is on disk."""
+        assert self._engine is not None
+        return self._engine.sync()
+
+    def maintain(self) -> None:
+        """Checkpoints, compaction, segments that come free."""
+        assert self._engine is not None
+        maintain(self._engine)
+
+    def crash(self, chance: random.Random) -> None:
+        """The power goes: any part of what was not synced is lost."""
+        self._engine = None
+        self._disk = self._disk.after_crash(chance)
