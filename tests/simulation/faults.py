@@ -189,6 +189,10 @@ class Faults:
         """Start what is down: a process that was paused may come to its end only now."""
         for machine in (*self._cluster.nodes.values(), self._cluster.coordinator):
             self._revive(machine)
+        coordinator = self._cluster.coordinator.process
+        for node in coordinator._membership.nodes.values() if coordinator is not None else ():
+            if node.disabled:  # an earlier word of the operator came after a later one
+                self._set_disabled(node.name, False)
         if times:
             self._later(0.4, 0.6, lambda: self._supervise(times - 1))
 
