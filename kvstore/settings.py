@@ -27,6 +27,10 @@ SCAN_PAGE_CELLS = 500
 SCAN_PAGE_BYTES = 1 * MIB
 """A page of a scan ends at whichever of the two comes first (one cell at least)."""
 
+# --- the log
+LOG_SYNC = "kernel"
+"""Who writes and syncs a node's log: `kernel`, `loop` or `thread` (`kvstore.storage.commit` says what each means)."""
+
 # --- replication
 MIN_IN_SYNC = 1
 REPLICATION = 3

@@ -1,12 +1,15 @@
 """Group commit under gevent: one greenlet that drives the log to the disk.
 
-Everything that was appended while the last sync ran goes out in the next one. Two modes, a setting:
+Everything that was appended while the last sync ran goes out in the next one. Three modes, a setting (`settings.LOG_SYNC`):
 
-- `loop`: write and fdatasync are called in the event loop. Nothing is lost in handing over, and small syncs are fastest; a
-  stalled disk stalls the loop with it.
-- `thread`: they run in one thread, and the loop goes on meanwhile; coming back costs a switch between threads.
+- `kernel`: the write is made in the loop (it goes into the page cache), the fdatasync by the kernel while the loop goes on
+  (`kvstore.storage.kernelsync`). Large groups are written in a thread, so that copying them does not hold the loop. Falls
+  back to `thread` where the kernel does not offer it.
+- `loop`: write and fdatasync are called in the event loop. Nothing is lost in handing over; a stalled disk stalls the loop with
+  it, and heartbeats with that.
+- `thread`: they run in one thread, and the loop goes on meanwhile; coming back beside a busy loop takes a switch interval.
 
-`docs/storage.md` has what each costs. Either way `disk_age` tells for how long the log has been wanting to reach the disk.
+`docs/storage.md` has what each costs. With each, `disk_age` tells for how long the log has been wanting to reach the disk.
 """
 
 from __future__ import annotations
@@ -16,24 +19,30 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
+from gevent.socket import wait_read
 from gevent.threadpool import ThreadPool
 
-from kvstore import clock
+from kvstore import clock, settings
 from kvstore.errors import NoSpace, StorageFailure
 from kvstore.storage.engine import Engine
+from kvstore.storage.kernelsync import KernelSync
+from kvstore.storage.wal import Batch
 
+LARGE_GROUP = 1 * settings.MIB
+"""Bytes from which a group is written in the thread: copying 4 MiB into the page cache takes about a millisecond."""
 IDLE_MARK = 0.05
 """Nothing appended for this many seconds: a mark is logged, so that damage to the last record is told from a torn tail."""
 TURN = 1e-6
-"""Seconds that let the event loop come round once, sockets and timers included. A sleep of 0 does not: the loop then runs what is
-ready over and over and looks at the clock only after dozens of rounds, each with a sync in it; heartbeats came 2 s late."""
+"""Seconds that let the event loop come round once, sockets and timers included. A sleep of 0 does not: the loop then runs what
+is ready over and over and looks at the clock only after dozens of rounds, each with a sync in it; heartbeats came 2 s late."""
 NO_SPACE_PAUSE = 0.2
 """Seconds between attempts to go on after the disk had no room."""
 
 
 class Mode(enum.Enum):
-    """Where the log is written and synced."""
+    """Who writes and syncs the log."""
 
+    KERNEL = "kernel"
     LOOP = "loop"
     THREAD = "thread"
 
@@ -46,14 +55,19 @@ class GroupCommitter:
         engine: Engine,
         on_durable: Callable[[int], None],
         on_failure: Callable[[StorageFailure], None],
-        mode: Mode = Mode.LOOP,
+        mode: Mode | None = None,
     ) -> None:
-        """`on_durable(lsn)` after each sync, in the loop; `on_failure` once: the log refuses everything after that."""
+        """`on_durable(lsn)` after each sync, in the loop; `on_failure` once: the log refuses everything after that.
+
+        `mode`: as `settings.LOG_SYNC` says, if it is not given.
+        """
+        mode = mode or Mode(settings.LOG_SYNC)
+        self._kernel = engine.files.kernel_sync() if mode is Mode.KERNEL else None
         self._wal = engine.wal
         self._engine = engine
         self._on_durable = on_durable
         self._on_failure = on_failure
-        self._pool = ThreadPool(1) if mode is Mode.THREAD else None
+        self._pool = None if mode is Mode.LOOP else ThreadPool(1)
         self._event = Event()
         self._wanting_since: float | None = None
         self._marked = False
@@ -73,6 +87,9 @@ class GroupCommitter:
             self._greenlet.join()
         if self._pool is not None:
             self._pool.kill()
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
 
     def wake(self) -> None:
         """Something was appended."""
@@ -110,8 +127,10 @@ class GroupCommitter:
             batch = self._wal.take()
             if self._pool is None:
                 self._wal.write(batch)
-            else:
+            elif self._kernel is None or batch.bytes > LARGE_GROUP:
                 self._pool.apply(self._wal.write, (batch,))
+            else:
+                self._write_with(self._kernel, batch)
         except NoSpace:
             self._engine.no_room()
             self._wanting_since = None  # a full disk is not a stalled one
@@ -122,3 +141,13 @@ class GroupCommitter:
         self._on_durable(lsn)
         if self._pool is None:
             gevent.sleep(TURN)  # in the loop, nobody else has run during the sync
+
+    def _write_with(self, kernel: KernelSync, batch: Batch) -> None:
+        """Write a batch; let the kernel sync it, and everybody else run meanwhile."""
+        for fd in self._wal.writing(batch):
+            try:
+                kernel.begin(fd)
+                while not kernel.finish():
+                    wait_read(kernel.eventfd)
+            except OSError as error:
+                self._wal.sync_failed(error)

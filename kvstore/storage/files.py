@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kvstore.mutation import Buffer
+from kvstore.storage.kernelsync import KernelSync
 
 _MOST_BUFFERS = 1024
 """IOV_MAX on Linux: buffers in one writev."""
@@ -51,6 +52,9 @@ class FileDoor(Protocol):
 
     def fdatasync(self, fd: int) -> None:
         """Wait until everything written to the file is on disk. Never called again on a file for which it failed."""
+
+    def kernel_sync(self) -> KernelSync | None:
+        """A way to sync without waiting in the process (see `kvstore.storage.kernelsync`); None where there is none."""
 
     def forget(self, fd: int) -> None:
         """Drop the file's clean pages from memory, so that the next read comes from disk."""
@@ -135,6 +139,13 @@ class Files:
     def fdatasync(self, fd: int) -> None:
         """See `FileDoor.fdatasync`."""
         os.fdatasync(fd)
+
+    def kernel_sync(self) -> KernelSync | None:
+        """A way to sync without waiting in the process; None where there is none."""
+        try:
+            return KernelSync()
+        except OSError:
+            return None
 
     def forget(self, fd: int) -> None:
         """See `FileDoor.forget`."""

@@ -18,7 +18,7 @@ segment, `sync` raises `NoSpace`, nothing is lost, and a later `sync` carries on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -279,15 +279,21 @@ class Wal:
 
     def write(self, batch: Batch) -> None:
         """Write a batch and wait for the disk. Touches nothing that `append`, `take` and `read` do: it may run in a thread."""
+        for fd in self.writing(batch):
+            self._fdatasync(fd)
+
+    def writing(self, batch: Batch) -> Generator[int, None, None]:
+        """Write a batch, and yield each descriptor that must be synced before going on; `sync_failed` if that failed.
+
+        Each segment is synced before the next is begun: a reader takes what is not whole before that for damage.
+        """
         try:
             for run in batch.runs:
-                generation = run.position.segment
-                fd = self.folder.begin(generation, run.capacity, self._fdatasync, self._fsync_folder)
+                fd = self.folder.begin(run.position.segment, run.capacity, self._fdatasync, self._fsync_folder)
                 offset = run.position.offset
                 written = self._files.pwritev(fd, run.buffers, offset)
                 self.folder.fill_ahead(offset, offset + written)
-                # each segment is synced before the next is begun: a reader takes what is not whole before that for damage
-                self._fdatasync(fd)
+                yield fd
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise NoSpace(f"no room for the log in {self.folder.folder}: {error.strerror}") from error
@@ -298,7 +304,11 @@ class Wal:
         try:
             self._files.fdatasync(fd)
         except OSError as error:
-            self._fail(f"fsync of the log in {self.folder.folder} failed", error)
+            self.sync_failed(error)
+
+    def sync_failed(self, error: OSError) -> None:
+        """A sync of the log failed: refuse everything from here on. Raises `DiskFailed`."""
+        self._fail(f"fsync of the log in {self.folder.folder} failed", error)
 
     def _fsync_folder(self) -> None:
         try:

@@ -263,6 +263,9 @@ class FaultyFiles:
         inode.sync()
         done()
 
+    def kernel_sync(self) -> None:
+        """This disk is not the kernel's."""
+
     def forget(self, fd: int) -> None:
         self._enter("forget", self._path(fd))()
 

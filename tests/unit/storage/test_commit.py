@@ -15,11 +15,28 @@ from kvstore.errors import StorageFailure
 from kvstore.storage.commit import GroupCommitter, Mode
 from kvstore.storage.engine import Engine
 from kvstore.storage.files import Files
+from kvstore.storage.kernelsync import KernelSync
 from kvstore.storage.maintenance import Maintenance, settle_collector
 from tests.unit.storage.engines import contents, options
 from tests.unit.storage.entries import entry, put
 
 MODES = pytest.mark.parametrize("mode", list(Mode))
+
+
+class TroubledSync(KernelSync):
+    """The kernel's sync, of a disk that may be broken."""
+
+    def __init__(self, files: TroubledFiles) -> None:
+        super().__init__()
+        self.files = files
+
+    def finish(self) -> bool:
+        done = super().finish()
+        if done:
+            self.files.syncs += 1
+        if done and self.files.broken:
+            raise OSError(errno.EIO, "broken")
+        return done
 
 
 class TroubledFiles(Files):
@@ -29,6 +46,9 @@ class TroubledFiles(Files):
         self.stall = 0.0
         self.broken = False
         self.syncs = 0
+
+    def kernel_sync(self) -> KernelSync | None:
+        return TroubledSync(self)
 
     def fdatasync(self, fd: int) -> None:
         self.syncs += 1
