@@ -160,6 +160,18 @@ def test_a_successor_of_one_who_stepped_down_need_not_wait() -> None:
     assert trio.answers["r"] == CellAnswer(0, 0, b"")
 
 
+def test_a_successor_of_one_that_is_known_to_have_ended_need_not_wait() -> None:
+    """The supervisor reaped n1: the configuration names nobody who could still think that it leads."""
+    trio = Trio().serving()
+    trio.crash("n1")
+    trio.incarnations["n1"] += 1
+    trio.lead("n2", "n2 n3")
+    assert trio.configuration.former == ()
+    trio.read("n2", "r", "a")
+    trio.settle()
+    assert trio.answers["r"] == CellAnswer(0, 0, b"")
+
+
 def test_a_process_that_just_started_has_forgotten_what_it_granted_and_waits() -> None:
     trio = Trio().serving()
     trio.held = {("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1")}
