@@ -34,7 +34,7 @@ class Channel(Protocol):
     closed: bool
 
     def read(self) -> list[tuple[list[Any], bytes]]: ...
-    def send(self, parts: Sequence[Buffer]) -> None: ...
+    def send(self, parts: Sequence[Buffer], soon: bool = False) -> None: ...
     def close(self) -> None: ...
 
 
@@ -74,9 +74,9 @@ class _Session:
         self.started = False
         self.over: NoAnswer | NotSent | None = None
 
-    def send(self, parts: Sequence[Buffer]) -> None:
+    def send(self, parts: Sequence[Buffer], soon: bool) -> None:
         if self.channel is not None:
-            self.channel.send(parts)
+            self.channel.send(parts, soon)
             return
         self.queue.append(parts)
         # the channel may have come, and the queue been emptied, since the look above
@@ -113,8 +113,11 @@ class Link:
         self._failure = ""
         self._closed = False
 
-    def ask(self, request_id: int, parts: Sequence[Buffer], pending: Pending) -> None:
-        """Send the request `parts`, whose id came from `new_id`; `pending`'s waiter is answered exactly once."""
+    def ask(self, request_id: int, parts: Sequence[Buffer], pending: Pending, soon: bool = False) -> None:
+        """Send the request `parts`, whose id came from `new_id`; `pending`'s waiter is answered exactly once.
+
+        `soon`: it is a read, see `kvstore.greenlets`.
+        """
         session = self._session
         session.pending[request_id] = pending
         if not session.started:
@@ -123,7 +126,7 @@ class Link:
             # it ended, and was swept, between our look at it and our entry
             self._callers.wake([(pending.waiter, NotSent(session.over.reason))])
             return
-        session.send(parts)
+        session.send(parts, soon)
 
     def forget(self, request_id: int) -> None:
         """The caller does not wait any more (it was killed)."""

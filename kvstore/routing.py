@@ -97,7 +97,7 @@ class Router:
         while True:
             change = self._change
             configuration = where()
-            answer = self._attempt(configuration, encoder, now, deadline)
+            answer = self._attempt(configuration, encoder, write, now, deadline)
             if type(answer) not in _FAILURES:
                 return answer
             if effort is None:
@@ -115,7 +115,9 @@ class Router:
             if self._unusable is not None:
                 raise effort.given_up() if effort.unknown else self._unusable
 
-    def _attempt(self, configuration: Configuration | None, encoder: Encoder, now: float, deadline: float) -> Any:
+    def _attempt(
+        self, configuration: Configuration | None, encoder: Encoder, write: bool, now: float, deadline: float
+    ) -> Any:
         if configuration is None:
             return NotSent("no tablet is known for this row")
         if configuration.primary is None:
@@ -126,7 +128,7 @@ class Router:
         waiter = self._waiter()
         request_id = link.new_id()
         parts = encoder(configuration, request_id)
-        link.ask(request_id, parts, Pending(waiter, configuration.tablet, now, deadline))
+        link.ask(request_id, parts, Pending(waiter, configuration.tablet, now, deadline), not write)
         try:
             return waiter.get()
         except BaseException:

@@ -41,7 +41,7 @@ class ThreadChannel:
         """As `FrameReader.read`."""
         return self._reader.read()
 
-    def send(self, parts: Sequence[Buffer]) -> None:
+    def send(self, parts: Sequence[Buffer], soon: bool = False) -> None:
         """Send the buffers of a frame, or queue them when the system takes no more. Dropped when closed."""
         self._incoming.append(parts)
         self._send_queued()

@@ -43,4 +43,4 @@ def send_committed(effect: Committed) -> None:
 def send_answer(token: Any, message: Any) -> None:
     """Answer the request `token` with `message`."""
     channel, request_id = token
-    channel.send(encode(message, request_id))
+    channel.send(encode(message, request_id), True)
