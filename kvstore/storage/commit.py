@@ -2,9 +2,9 @@
 
 Everything that was appended while the last sync ran goes out in the next one. Three modes, a setting (`settings.LOG_SYNC`):
 
-- `kernel`: the write is made in the loop (it goes into the page cache), the fdatasync by the kernel while the loop goes on
-  (`kvstore.storage.kernelsync`). Large groups are written in a thread, so that copying them does not hold the loop. Falls
-  back to `thread` where the kernel does not offer it.
+- `kernel`: the write is made in the loop (it goes into the page cache), the fdatasync by the kernel
+  (`kvstore.storage.kernelsync`). The loop waits for it `PATIENCE` at most, then goes on. Large groups are written in a thread,
+  so that copying them does not hold the loop. Falls back to `thread` where the kernel does not offer it.
 - `loop`: write and fdatasync are called in the event loop. Nothing is lost in handing over; a stalled disk stalls the loop with
   it, and heartbeats with that.
 - `thread`: they run in one thread, and the loop goes on meanwhile; coming back beside a busy loop takes a switch interval.
@@ -28,6 +28,8 @@ from kvstore.storage.engine import Engine
 from kvstore.storage.kernelsync import KernelSync
 from kvstore.storage.wal import Batch
 
+PATIENCE = 0.002
+"""Seconds for which the loop waits for the kernel's sync before it goes on with other things."""
 LARGE_GROUP = 1 * settings.MIB
 """Bytes from which a group is written in the thread: copying 4 MiB into the page cache takes about a millisecond."""
 IDLE_MARK = 0.05
@@ -71,6 +73,8 @@ class GroupCommitter:
         self._event = Event()
         self._wanting_since: float | None = None
         self._marked = False
+        self._quick = True
+        """Whether the disk answered the last time within `PATIENCE`."""
         self._stopping = False
         self._greenlet: gevent.Greenlet | None = None
 
@@ -139,15 +143,18 @@ class GroupCommitter:
         lsn = self._wal.written(batch)
         self._wanting_since = clock.now() if self._wal.waiting else None
         self._on_durable(lsn)
-        if self._pool is None:
-            gevent.sleep(TURN)  # in the loop, nobody else has run during the sync
+        gevent.sleep(TURN)  # nobody else may have run during the sync
 
     def _write_with(self, kernel: KernelSync, batch: Batch) -> None:
         """Write a batch; let the kernel sync it, and everybody else run meanwhile."""
         for fd in self._wal.writing(batch):
             try:
+                begun = clock.now()
                 kernel.begin(fd)
-                while not kernel.finish():
+                # A sync is mostly done before the loop could come round. When the disk is slow, nobody waits for it here.
+                while not kernel.wait(PATIENCE if self._quick else 0.0):
+                    self._quick = False
                     wait_read(kernel.eventfd)
+                self._quick = clock.now() - begun < PATIENCE
             except OSError as error:
                 self._wal.sync_failed(error)

@@ -30,8 +30,8 @@ class TroubledSync(KernelSync):
         super().__init__()
         self.files = files
 
-    def finish(self) -> bool:
-        done = super().finish()
+    def wait(self, seconds: float) -> bool:
+        done = super().wait(seconds)
         if done:
             self.files.syncs += 1
         if done and self.files.broken:
