@@ -8,7 +8,7 @@ import google_crc32c
 
 from kvstore import settings
 from kvstore.errors import BadRequest, CrossTabletBatch, ValueTooLarge
-from kvstore.keys import GroupRule, checked
+from kvstore.keys import MAX_KEY, GroupRule, checked
 from kvstore.mutation import Op, Require, Version
 
 
@@ -60,6 +60,16 @@ class Batch:
 
     def put(self, row: str, column: str, value: bytes) -> Batch:
         """Write the cell."""
+        if type(row) is type(column) is str and type(value) is bytes and row.isascii() and column.isascii():
+            # what nearly every put is, checked in one go
+            keys, size = len(row) + len(column), len(value)
+            total = self._size + keys + size
+            few = len(self.operations) + len(self.requires) < settings.MAX_OPERATIONS
+            if keys <= MAX_KEY and size < settings.BULK_VALUE and total <= settings.MAX_BATCH and few:
+                self._size = total
+                self._rows.add(row)
+                self.operations.append([0, row, column, value])
+                return self
         self._add(row, column)
         operation, bulk = put_operation(row, column, value)
         self._grow(len(bulk) or len(operation[3]))

@@ -30,6 +30,7 @@ from kvstore.messages import (
     Append,
     Beacon,
     CaughtUp,
+    CellAnswer,
     ChangeAnswer,
     CommitPoint,
     Configuration,
@@ -381,6 +382,14 @@ class Node:
             self._host.wake_log = False
             out.append(WakeLog())
         return out
+
+    @property
+    def answer_is_large(self) -> bool:
+        """Whether the newest effect answers with a large value: it is best carried out before anything else is asked."""
+        out = self._host.out
+        if not out or type(out[-1]) is not Reply or type(out[-1].message) is not CellAnswer:
+            return False
+        return len(out[-1].message.value) >= settings.BULK_VALUE
 
     def leave(self) -> None:
         """The process is about to stop: heartbeats say so from now on, and the coordinator moves its roles to others."""

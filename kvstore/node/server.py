@@ -140,8 +140,9 @@ class NodeServer:
         try:
             while True:
                 for number, (fields, bulk) in enumerate(channel.read()):
-                    if number % _ANSWERS_AT_ONCE == _ANSWERS_AT_ONCE - 1:
-                        self._carry_out()  # a hundred small requests may ask for a hundred large values
+                    # A hundred small requests may ask for a hundred large values: none is read before the last one leaves.
+                    if self._node.answer_is_large or number % _ANSWERS_AT_ONCE == _ANSWERS_AT_ONCE - 1:
+                        self._carry_out()
                     if channel.unsent > settings.MAX_UNSENT:
                         channel.wait_emptied()  # whoever asks faster than he reads is not read from meanwhile
                     self._handle(channel, from_node, fields, bulk)

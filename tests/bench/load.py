@@ -26,6 +26,7 @@ import gevent  # noqa: E402
 import gevent.pool  # noqa: E402
 
 from kvstore.client import Batch, Client, connect  # noqa: E402
+from kvstore.memory import keep_freed_memory  # noqa: E402
 from tests.bench.figures import BATCH, COLUMN, row  # noqa: E402
 
 
@@ -123,6 +124,7 @@ def main(coordinators: str, key_file: str, operation: str, *numbers: str) -> Non
         client.get(row(0), COLUMN)  # connected, before the clock runs
     if operation == "get":
         fill(clients[0], size, keys)
+    keep_freed_memory()  # as every process of ours that handles large values
     gc.collect()
     gc.freeze()
     pids = [int(pid) for pid in numbers[5:]]
