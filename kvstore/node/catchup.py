@@ -83,7 +83,8 @@ class CatchUp:
         self._cursor: Key | None = ("", "")
         self._fetches: deque[Get | Scan] = deque()
         self._unsynced_bytes = 0
-        self._installed_at = 0
+        self.installed_at = 0
+        """The log position after which all installed values are on disk."""
         self._results: Results | None = None
         self._seen = -1
         self._cells_total = 0
@@ -157,7 +158,7 @@ class CatchUp:
         if self._stage == Stage.MARKING and self._replica.epoch_is_durable:
             self._stage = Stage.JOINING
             self._join(now)
-        elif self._stage == Stage.COMPARING and self._host.synced >= self._installed_at:
+        elif self._stage == Stage.COMPARING and self._host.synced >= self.installed_at:
             self._unsynced_bytes = 0
             self._go_on(now)
         elif self._stage == Stage.SEALING and self._replica.epoch_is_durable:
@@ -314,7 +315,7 @@ class CatchUp:
         size = sum(len(value) for _, _, _, value in cells if value is not None)
         self._bytes_done += size
         self._unsynced_bytes += size
-        self._installed_at = self._host.engine.install(self._replica.tablet, cells)
+        self.installed_at = self._host.engine.install(self._replica.tablet, cells)
         self._host.logged(self._replica)
 
     # ---------------------------------------------------------------- ending

@@ -252,7 +252,9 @@ class Replica:
             self._told_settled = True
             if self.catchup is not None:
                 self.catchup.on_synced(now)
-        return not unsynced and self._told_settled and synced >= self._made_at
+        # a sync that came before the learner's newest values must not be the last that it hears of: it would wait for ever
+        learnt = self.catchup is None or synced >= self.catchup.installed_at
+        return not unsynced and self._told_settled and learnt and synced >= self._made_at
 
     def apply(self, upto: int) -> list[Entry]:
         """Apply logged entries up to the commit point `upto`; the entries."""

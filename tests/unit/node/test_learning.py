@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kvstore import settings
 from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReadResults, ReplicaDamaged, Written
 from kvstore.mutation import Op
+from kvstore.node import catchup
 from kvstore.node.effects import RequestPrimary
 from kvstore.storage.replica import Learning
 from tests.simulation.disk import SimulatedEngine
 from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_large
 
 
-def _one_away(*rows: str) -> Trio:
+def _one_away(*rows: str, trio: Trio | None = None) -> Trio:
     """Everybody has `rows`; then n3 is taken out of the set."""
-    trio = Trio().serving()
+    trio = (trio or Trio()).serving()
     for number, row in enumerate(rows, 1):
         trio.write("n1", ("before", row), put(row, b"old", number=number))
     trio.settle()
@@ -100,6 +103,37 @@ def test_large_values_and_long_tablets_come_in_pages() -> None:
     assert trio.value_at("n3", "r0600+") == large
     assert _equal(trio)
     assert trio.replica("n3").disk.tablet.cells == 1201
+
+
+class _LaggingDisk(Trio):
+    """A cluster whose n3 brings to its disk, each time, what had been written when it was last asked: so what it writes
+    in between waits for a sync that begins later."""
+
+    begun = 0
+
+    def sync(self, name: str, *, anyway: bool = False) -> bool:
+        disk = self.disks[name]
+        if name != "n3" or disk.durable == len(disk.records):
+            return super().sync(name, anyway=anyway)
+        upto, self.begun = max(disk.durable, self.begun), len(disk.records)
+        disk.durable = upto
+        self.nodes[name].synced(upto, self.now)
+        return True
+
+
+def test_a_sync_that_came_before_the_newest_values_is_not_the_last_one_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is fetched while much is not on disk. A sync arrived that covered a part of it; the learner was then held
+    for done with the log, never heard of the next sync, and waited for ever (found with a file of 60 MB)."""
+    monkeypatch.setattr(catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE)
+    large = b"L" * settings.BULK_VALUE
+    trio = _one_away(trio=_LaggingDisk())
+    for index in range(20):
+        trio.write("n1", index, put_large(f"r{index:02}", large, number=index + 1))
+    trio.settle()
+    _back(trio)
+    trio.advance(3.0)
+    assert _equal(trio)
+    assert ChangeKind.ADD in {asked.kind for asked in trio.changes_asked()}
 
 
 def test_a_large_range_that_was_deleted_meanwhile_goes_in_slices() -> None:
