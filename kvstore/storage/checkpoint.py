@@ -127,7 +127,7 @@ class CheckpointWriter:
                 yield sync if self._due() else None
             self._chunk(fd, FOOT, msgpack.packb([self._index, self._crcs]))
             yield sync
-            files.forget(fd)
+            yield lambda: files.forget(fd)  # to drop 200 MB from the page cache takes 20 ms
             for _ in read_chunks(files, fd, self._path):
                 yield None
         finally:
