@@ -5,6 +5,8 @@
 # make soak   many simulated clusters       (ARGS="--seeds 0-99")
 # make harm   a real cluster, harmed at random (ARGS="--seconds 600 --seed 1")
 # make bench  figures
+# make bench-engine   figures of the storage engine alone (ARGS="--large 20": with 20 GB of chunks too)
+# make soak-engine    thousands of power cuts             (ARGS="--seeds 10000")
 # All of them make .venv first, and bring it up to date when a requirements file changed.
 
 SHELL := /bin/sh
@@ -63,6 +65,12 @@ soak: $(VENV)/dev.stamp
 
 harm: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.store.soak $(ARGS)
+
+soak-engine: $(VENV)/dev.stamp
+	@$(PYTHON) -m tests.unit.storage.soak $(ARGS)
+
+bench-engine: $(VENV)/dev.stamp
+	@$(PYTHON) tests/bench/bench_engine.py $(ARGS)
 
 bench: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.bench $(ARGS)
