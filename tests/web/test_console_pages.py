@@ -11,10 +11,24 @@ from pytest_django import Settings
 from adminconsole.observation import observer
 from kvstore.admin import Admin
 from penncloud_site.storage import store
+from tests.processes import wait_for
 from tests.web.operators import operator, page
 from tests.web.visitors import Visitor
 
 pytestmark = pytest.mark.usefixtures("real_store")
+
+
+@pytest.fixture(autouse=True)
+def _observed(real_store: object) -> None:
+    """The process's observer has seen this cluster: what it knew before may be of one that another test harmed."""
+    processes = {node["pid"] for node in Admin(store()).status()["nodes"]}
+
+    def seen() -> bool:
+        observer.expire()
+        status = observer.observe(5.0).status
+        return status is not None and {node.pid for node in status.nodes} == processes
+
+    wait_for(seen, "the observer seeing this cluster", 30.0)
 
 
 @pytest.fixture

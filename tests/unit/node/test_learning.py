@@ -121,7 +121,9 @@ class _LaggingDisk(Trio):
         return True
 
 
-def test_a_sync_that_came_before_the_newest_values_is_not_the_last_one_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sync_that_came_before_the_newest_values_is_not_the_last_one_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No more is fetched while much is not on disk. A sync arrived that covered a part of it; the learner was then held
     for done with the log, never heard of the next sync, and waited for ever (found with a file of 60 MB)."""
     monkeypatch.setattr(catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE)
