@@ -23,7 +23,7 @@ FIND_PYTHON = for candidate in "$$PENNCLOUD_PYTHON" python3.11 python3 python; d
 	"$$candidate" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && { echo "$$candidate"; exit 0; }; \
 	done; exit 1
 
-.PHONY: help run test lint screenshots soak harm bench clean
+.PHONY: help run test lint screenshots soak harm soak-engine bench bench-engine clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p; /^$$/q' Makefile
