@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import statistics
 from datetime import UTC, datetime
@@ -85,6 +86,9 @@ def write_page(
         "",
         f"From `make bench-engine`, {datetime.now(UTC):%d %B %Y}, Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()}. Medians; in brackets the lowest and the highest run. With a million cells where it matters.",
+        "",
+        f"Load average at the end of the run: {os.getloadavg()[1]:.1f}. When other processes want the processors, `longest_pause_ms` is "
+        "mostly their time; `longest_run_ms` is the engine's own.",
         "",
         "| figure | what | measured | wanted |",
         "| --- | --- | --- | --- |",
