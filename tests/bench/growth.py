@@ -87,8 +87,8 @@ def write_page(
         f"From `make bench-engine`, {datetime.now(UTC):%d %B %Y}, Python {platform.python_version()}, {platform.system()} "
         f"{platform.release()}. Medians; in brackets the lowest and the highest run. With a million cells where it matters.",
         "",
-        f"Load average at the end of the run: {os.getloadavg()[1]:.1f}. When other processes want the processors, `longest_pause_ms` is "
-        "mostly their time; `longest_run_ms` is the engine's own.",
+        f"Load average at the end of the run: {os.getloadavg()[1]:.1f}. When other processes want the processors, "
+        "`longest_pause_ms` is mostly their time; `longest_run_ms` is the engine's own.",
         "",
         "| figure | what | measured | wanted |",
         "| --- | --- | --- | --- |",
