@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.figures import Case, Figure, figure, row
+from tests.bench.figures import CASES, Case, Figure, figure, row
 from tests.cluster import StoreCluster
 from tests.processes import ROOT
 
+LARGE_PUTS = next(case for case in CASES if case.name == "put_4mib_4")
+PREPARATION = 6.0
+"""Seconds."""
+
 
 class PennCloud:
-    """The cluster's data lives through all rounds, as a log that has been in use: its segments are written over."""
+    """The cluster's data lives through all rounds. Before the first, large values are written until the log has gone round:
+    from then on its segments are written over, as in a node that has been in use. (The ceiling fills its log in advance.)"""
 
     system = "penncloud"
 
@@ -21,6 +26,7 @@ class PennCloud:
         folder.mkdir()
         self._folder = folder
         self.cluster = StoreCluster(folder)
+        self._prepared = False
 
     def missing(self) -> str:
         """Nothing is: it is what this repository holds."""
@@ -29,6 +35,9 @@ class PennCloud:
     def start(self) -> None:
         self.cluster.start()
         self.cluster.wait_until_whole()
+        if not self._prepared:
+            self.run(LARGE_PUTS, PREPARATION)
+            self._prepared = True
 
     def stop(self) -> None:
         self.cluster.stop()
