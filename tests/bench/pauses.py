@@ -18,7 +18,7 @@ import gevent
 import greenlet
 
 from kvstore.mutation import Entry, Mutation, decode_header, encode_header
-from kvstore.storage.commit import GroupCommitter, Mode
+from kvstore.storage.commit import TURN, GroupCommitter, Mode
 from kvstore.storage.crc import crc32c
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.maintenance import Maintenance, settle_collector
@@ -69,7 +69,7 @@ class Load:
         while not self.stop:
             for number, _ in enumerate(self.engine.tablets[1].tablet.scan()):
                 if number % 500 == 0:
-                    gevent.sleep(0)
+                    gevent.sleep(TURN)
                     if self.stop:
                         return
 
