@@ -8,6 +8,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.run import Outcome, run
 
@@ -18,12 +19,12 @@ def _seeds(text: str) -> range:
 
 
 def outcomes(seeds: range, processes: int) -> Iterator[Outcome]:
-    """The outcome of every seed, in no particular order."""
+    """The outcome of every seed. A worker process that is killed is an error, not a wait for ever."""
     if processes == 1:
         yield from map(run, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(run, seeds, chunksize=4)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(run, seeds, chunksize=4)
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ class Client:
         self.busy = 0
         self.done = 0
         self.failed = 0
-        self.large = 0.02
+        self.large = 0.05
         """Chance that a value is so large that it travels and lies beside the others."""
 
     def start_caller(self, pause: float) -> None:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from kvstore import settings
+from kvstore.node import catchup
 from tests.simulation.checker import first_contradiction
 from tests.simulation.clients import Client
 from tests.simulation.cluster import Broken, Cluster
@@ -65,7 +69,8 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
     groups = [f"g{index}" for index in range(plan.groups)]
     clients = [Client(cluster, number + 1, groups) for number in range(plan.clients)]
     try:
-        _play(cluster, clients, plan)
+        with _small_limits():
+            _play(cluster, clients, plan)
         _judge(clients, groups)
         failure = None
     except AssertionError as error:
@@ -84,6 +89,25 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         sum(configuration.epoch for configuration in cluster.configurations.values()),
         _fingerprint(cluster, clients),
     )
+
+
+@contextmanager
+def _small_limits() -> Iterator[None]:
+    """Pages, and what a learner may have unsynced, so small that a few dozen cells meet every limit."""
+    limits = [
+        (settings, "SCAN_PAGE_CELLS", 7),
+        (catchup, "LOCAL_CELLS_AT_ONCE", 9),
+        (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
+        (catchup, "FETCHES_AT_ONCE", 2),
+    ]
+    before = [getattr(module, name) for module, name, _ in limits]
+    for module, name, value in limits:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name, _), value in zip(limits, before, strict=True):
+            setattr(module, name, value)
 
 
 def _fingerprint(cluster: Cluster, clients: list[Client]) -> str:
