@@ -27,6 +27,7 @@ fsync) to be made before the next step, or None.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
@@ -47,6 +48,8 @@ HEAD, CELLS, RESULTS, FOOT = 1, 2, 3, 4
 CHUNK_BYTES = 256 * settings.KIB
 SYNC_BYTES = 4 * settings.MIB
 """The file is synced each time after this many bytes, so that no other sync on the disk has to wait for much of it."""
+VERIFIED_AT_ONCE = 16
+"""Chunks that are read back in one call to the thread that does it."""
 
 _FILE = struct.Struct("<8sII")
 _CHUNK = struct.Struct("<IIII")
@@ -128,16 +131,35 @@ class CheckpointWriter:
             self._chunk(fd, FOOT, msgpack.packb([self._index, self._crcs]))
             yield sync
             yield lambda: files.forget(fd)  # to drop 200 MB from the page cache takes 20 ms
-            for _ in read_chunks(files, fd, self._path):
-                yield None
+            yield from self._verify(fd)
         finally:
             files.close(fd)
         self.bytes = self._at
 
+    def _verify(self, fd: int) -> Iterator[Pause]:
+        """Read all of it back, from disk: `VERIFIED_AT_ONCE` chunks in each blocking call."""
+        chunks = read_chunks(self._files, fd, self._path)
+        ended: list[CorruptValue | None] = []
+
+        def read() -> None:
+            try:
+                if sum(1 for _ in itertools.islice(chunks, VERIFIED_AT_ONCE)) < VERIFIED_AT_ONCE:
+                    ended.append(None)
+            except CorruptValue as error:
+                ended.append(error)
+
+        while not ended:
+            yield read
+        if ended[0] is not None:
+            raise ended[0]
+
     @staticmethod
     def _payloads(head: Head, snapshot: Snapshot, results: ResultSnapshot) -> Iterator[tuple[int, bytes]]:
         yield HEAD, msgpack.packb(astuple(head))
-        for block in snapshot.blocks:
+        # each block is let go when it is written: to free all that were copied meanwhile in the end would take long
+        snapshot.blocks.reverse()
+        while snapshot.blocks:
+            block = snapshot.blocks.pop()
             keys: list[bytes] = []
             packed: list[bytes] = []
             size = 0
