@@ -10,6 +10,7 @@
         delete ROW [COLUMN]    delete a cell, or every cell of the row
         scan [START [END]]     list cells (--prefix, --limit, --reverse, --keys-only)
         status [--json]        nodes and tablets
+        rebuild-after SECONDS  when a gone node's replicas are rebuilt on a spare one (`never`: not at all)
         shell                  these commands, one a line
 
 What fails says why in one sentence on standard error; the exit status is then 1.

@@ -12,7 +12,7 @@ from kvstore import settings
 from kvstore.client import Client, make_router
 from kvstore.errors import BadRequest
 from kvstore.handshake import read_key
-from kvstore.messages import Done, GetStatus, ProcessExited, SetDisabled, Status
+from kvstore.messages import Done, GetStatus, ProcessExited, SetDisabled, SetRebuildAfter, Status
 from kvstore.routing import Router
 
 
@@ -37,10 +37,10 @@ class Admin:
     def status(self) -> dict[str, Any]:
         """Everything that the coordinator knows, as plain data.
 
-        {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s"},
+        {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s": seconds or None: never},
          "nodes": [{"id", "address", "pid", "incarnation", "state": "up" | "suspect" | "down" | "disabled" | "draining",
                     "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
-                    "primary_of", "secondary_of", "learner_of"}],
+                    "primary_of", "secondary_of", "learner_of", "replica_of", "rebuilt_in_s": seconds or None}],
          "tablets": [{"id", "start", "end", "epoch", "range_version", "primary": node id or None, "in_sync": [node id],
                       "learners": [node id], "replicas": [node id, in election order], "wanted", "cells", "bytes",
                       "sequence", "digest", "waiting_for": [node id],
@@ -59,6 +59,11 @@ class Admin:
         """Put a disabled node back into service; it catches up first."""
         self._tell(SetDisabled(node, False))
 
+    def rebuild_after(self, seconds: float | None) -> None:
+        """From now on the replicas of a node that is gone for so long are rebuilt on a spare one; None: never. `BadRequest`
+        when that is too short a time."""
+        self._tell(SetRebuildAfter(seconds))
+
     def process_exited(self, node: str, pid: int) -> None:
         """The supervisor has reaped the process: it is dead for certain, so nobody need wait until it would be missed."""
         self._tell(ProcessExited(node, pid))
@@ -67,7 +72,7 @@ class Admin:
         """Close the connections (those of a client that was handed in as well)."""
         self._router.close()
 
-    def _tell(self, message: SetDisabled | ProcessExited) -> None:
+    def _tell(self, message: SetDisabled | SetRebuildAfter | ProcessExited) -> None:
         answer = self._router.control(message, self._timeout)
         if not isinstance(answer, Done):
             raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")

@@ -9,8 +9,8 @@ Who speaks to whom:
   `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
   `ReplicaDamaged`.
-- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `ProcessExited`; answers `TabletMap`,
-  `Status`, `Done`, or `Refused`.
+- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `SetRebuildAfter`, `ProcessExited`; answers
+  `TabletMap`, `Status`, `Done`, or `Refused`.
 
 A request carries an id that its answer repeats; the id is the frame's, not the message's.
 """
@@ -340,6 +340,13 @@ class ProcessExited:
 
 
 @dataclass(slots=True)
+class SetRebuildAfter:
+    """An operator says after how many seconds a gone node's replicas are rebuilt elsewhere; None: never."""
+
+    seconds: float | None
+
+
+@dataclass(slots=True)
 class SetDisabled:
     """An operator takes a node out of service (its roles move away first) or back."""
 
@@ -349,7 +356,7 @@ class SetDisabled:
 
 @dataclass(slots=True)
 class Done:
-    """The answer to `SetDisabled` and `ProcessExited`: taken note of, durably where it must be."""
+    """The answer to `SetDisabled`, `SetRebuildAfter` and `ProcessExited`: taken note of, durably where it must be."""
 
 
 @dataclass(slots=True)

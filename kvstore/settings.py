@@ -64,6 +64,23 @@ SECONDARY_SILENT = 1.0
 DISK_STALL = 1.0
 """A node whose log has had something to write for this long without reaching the disk is not healthy."""
 
+# --- placement
+REBUILD_AFTER = 300.0
+"""A replica whose node was gone for this long is rebuilt on a spare one; a cluster's operator may choose otherwise."""
+REBUILD_AFTER_LEAST = 2.0
+"""The shortest that an operator may choose: a restart must not cost a copy of everything."""
+REBUILDS_AT_ONCE = 2
+"""Tablets that one node is given to rebuild at the same time; the next when one of them is in sync."""
+SEASONED = 1.3
+"""A process that the coordinator has heard for this long may lead at once: no promise of its node's former life holds."""
+LEAD_STEADY = 5.0
+"""A tablet whose set was full and unchanged for this long goes back to the node that its order names first."""
+LEAD_STEADY_MOST = 320.0
+"""That time doubles with each fault of the node within `FAULT_REMEMBERED`, up to this."""
+FAULT_REMEMBERED = 600.0
+HAND_BACK_PAUSE = 1.0
+"""From one hand-back to the next, of whichever tablets."""
+
 # --- clients and connections
 DEFAULT_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 5.0
@@ -90,6 +107,9 @@ assert BEACON_INTERVAL * 3 < LEASE, "a lease must survive a lost beacon"
 assert HEARTBEAT_INTERVAL * 3 <= HEARTBEAT_SUSPECT < HEARTBEAT_DEAD
 assert HEARTBEAT_DEAD < COORDINATOR_GRACE, "the grace must let every live node be heard"
 assert HEARTBEAT_DEAD + GRANT_WAIT < 3.0, "a hung node's tablets must take writes again within 3 s"
+assert GRANT_WAIT * (1 + 3 * CLOCK_DRIFT) < SEASONED, "who is seasoned by the coordinator's clock is so by its own"
+assert SEASONED < LEAD_STEADY, "no lead is handed to a process that would have to wait first"
+assert HEARTBEAT_DEAD < REBUILD_AFTER_LEAST <= REBUILD_AFTER
 assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
 assert MAX_BATCH + 64 * MAX_OPERATIONS <= MAX_MESSAGE, "the largest batch must fit into one frame"
 assert (MAX_ENTRIES_IN_FLIGHT + 2) * (MAX_ENTRY + MAX_BATCH + MIB) <= MAX_PEER_BULK, "so must what a member lacks"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kvstore import settings
+from kvstore import rebuild_after, settings
 from kvstore.admin import Admin
 from kvstore.client import Client, connect
 from kvstore.errors import BadRequest, StoreError
@@ -48,6 +48,8 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     scan.add_argument("--keys-only", action="store_true")
     status = commands.add_parser("status", help="nodes and tablets")
     status.add_argument("--json", action="store_true")
+    rebuild = commands.add_parser("rebuild-after", help="when a gone node's replicas are rebuilt on a spare one")
+    rebuild.add_argument("seconds", help="so many seconds after it was missed; or never")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
 def run_command(argv: list[str]) -> int:
     """Run one command of the command line; the exit status. Raises `StoreError`."""
     options = _parser().parse_args(argv)
-    if options.command == "status":
+    if options.command in _CONTROL:
         admin = Admin.connect(options.coordinators, options.key_file, options.timeout)
         try:
-            return _status(admin, options)
+            return _CONTROL[options.command](admin, options)
         finally:
             admin.close()
     with connect(options.coordinators, options.key_file, options.timeout) as client:
@@ -148,6 +150,15 @@ def _status(admin: Admin, options: argparse.Namespace) -> int:
     return 0
 
 
+def _rebuild_after(admin: Admin, options: argparse.Namespace) -> int:
+    admin.rebuild_after(rebuild_after.parse(options.seconds))
+    return 0
+
+
+_CONTROL = {"status": _status, "rebuild-after": _rebuild_after}
+"""Commands that need the coordinator alone: the cluster may have no tablets yet."""
+
+
 def _shell(client: Client) -> int:
     """Take commands one a line until the end of the input."""
     parser = _Line(prog="", add_help=False)
@@ -157,7 +168,7 @@ def _shell(client: Client) -> int:
     if interactive:
         import readline  # noqa: F401  gives input() a history and editing
 
-        print("get, put, delete, scan, status; end with Ctrl-D")
+        print("get, put, delete, scan, status, rebuild-after; end with Ctrl-D")
     failed = 0
     while True:
         try:
@@ -165,7 +176,8 @@ def _shell(client: Client) -> int:
             if not words:
                 continue
             options = parser.parse_args(words)
-            status = _status(admin, options) if options.command == "status" else _on_data(client, options)
+            control = _CONTROL.get(options.command)
+            status = control(admin, options) if control is not None else _on_data(client, options)
         except EOFError:
             return failed
         except (StoreError, ValueError) as error:

@@ -89,6 +89,7 @@ KINDS: dict[int, type] = {
     73: messages.GetStatus,
     74: messages.Status,
     75: messages.Done,
+    76: messages.SetRebuildAfter,
 }
 NUMBERS: dict[type, int] = {kind: number for number, kind in KINDS.items()}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kvstore import rebuild_after
 from kvstore.messages import Configuration, Member
 
 
@@ -22,6 +23,9 @@ def in_words(record: dict[str, Any], configurations: list[Configuration]) -> Ite
         yield f"{node}: run {record['incarnation']} has ended"
     elif kind == "disabled":
         yield f"{node}: {'disabled' if record['disabled'] else 'enabled'}"
+    elif kind == "rebuild_after":
+        yield f"replicas of nodes that are gone are rebuilt elsewhere: {rebuild_after.in_words(record['seconds'])}"
+    yield from record.get("because", ())
     for configuration in configurations:
         yield _configuration_in_words(configuration)
 

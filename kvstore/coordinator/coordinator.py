@@ -8,14 +8,17 @@ it; `tick` every 20 to 50 ms, and messages that have arrived are fed before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kvstore import rebuild_after, settings
 from kvstore.codec import reader, writer
 from kvstore.coordinator import placement
 from kvstore.coordinator.effects import Connection, Effect, Journal, Reply, SendNode
+from kvstore.coordinator.handback import hand_back
 from kvstore.coordinator.membership import Membership
+from kvstore.coordinator.rebuilding import rebuildings
 from kvstore.coordinator.report import status_report
 from kvstore.errors import BadRequest
 from kvstore.keys import GroupRule, checked
@@ -35,6 +38,7 @@ from kvstore.messages import (
     Registered,
     ReplicaDamaged,
     SetDisabled,
+    SetRebuildAfter,
     Status,
     TabletMap,
 )
@@ -45,7 +49,8 @@ _read_configuration = reader(Configuration)
 
 @dataclass(slots=True)
 class Creation:
-    """What a new cluster is to be. `splits` are the first rows of all tablets but the first, in order."""
+    """What a new cluster is to be. `splits` are the first rows of all tablets but the first, in order. `rebuild_after`: seconds
+    after which a gone node's replicas are rebuilt elsewhere; None: never."""
 
     cluster: str
     group_rule: str
@@ -53,6 +58,7 @@ class Creation:
     replication: int
     min_in_sync: int
     nodes_expected: int
+    rebuild_after: float | None = settings.REBUILD_AFTER
 
     def check(self) -> None:
         """Raise `BadRequest` with what is wrong, if anything is."""
@@ -66,6 +72,7 @@ class Creation:
             raise BadRequest(f"min_in_sync must lie between 1 and the replication, {self.replication}")
         if self.replication > self.nodes_expected:
             raise BadRequest(f"{self.nodes_expected} nodes cannot hold {self.replication} replicas")
+        rebuild_after.check(self.rebuild_after)
 
 
 class Coordinator:
@@ -79,6 +86,9 @@ class Coordinator:
         self._cluster: dict[str, Any] = {}
         self._membership = Membership(now)
         self._configurations: dict[int, Configuration] = {}
+        self._changed_at: dict[int, float] = {}
+        """When each tablet's configuration was decided, or when this coordinator began: its steadiness counts from there."""
+        self._handed_back_at = now
         self._connections: dict[Connection, str] = {}
         for record in records:
             self._restore(record)
@@ -95,6 +105,7 @@ class Coordinator:
                     "replication": creation.replication,
                     "min_in_sync": creation.min_in_sync,
                     "nodes_expected": creation.nodes_expected,
+                    "rebuild_after": creation.rebuild_after,
                 }
             )
 
@@ -106,6 +117,9 @@ class Coordinator:
         elif record["kind"] == "configurations":
             for configuration in configurations_in(record):
                 self._configurations[configuration.tablet] = configuration
+                self._changed_at[configuration.tablet] = self._membership.now
+        elif record["kind"] == "rebuild_after":
+            self._cluster = {**self._cluster, "rebuild_after": record["seconds"]}
         else:
             self._membership.restore(record)
 
@@ -203,13 +217,42 @@ class Coordinator:
         if changed:
             self._adopt(changed)
 
-    def _adopt(self, configurations: list[Configuration]) -> None:
-        """New configurations: durable first, then told to everybody."""
+    def _adopt(self, configurations: list[Configuration], because: Sequence[str] = ()) -> None:
+        """New configurations: durable first, then told to everybody. `because`: sentences for the chronicle."""
         for configuration in configurations:
             before = self._configurations.get(configuration.tablet)
             assert configuration.epoch == (before.epoch if before else 0) + 1
-        self._record(_configurations_record(configurations))
+            if before is not None:
+                self._note_faults(before, configuration)
+        record = _configurations_record(configurations)
+        self._record({**record, "because": list(because)} if because else record)
         self._tell_everybody(configurations)
+
+    def _note_faults(self, before: Configuration, after: Configuration) -> None:
+        """Who is no longer in the set, and was not asked to go, has failed."""
+        for name in {member.node for member in before.in_sync} - {member.node for member in after.in_sync}:
+            node = self._membership.nodes[name]
+            if not node.disabled and not node.leaving:
+                self._membership.faulted(name)
+
+    def _place(self) -> None:
+        """What nobody waits for: replicas of gone nodes are rebuilt, leads handed back."""
+        configurations, after = self._configurations, self._cluster.get("rebuild_after", settings.REBUILD_AFTER)
+        if after is not None:
+            found = rebuildings(configurations.values(), self._membership, after)
+            if found:
+                words = [
+                    f"tablet {each.configuration.tablet}: the replica of {each.gone}, which has been gone for {after:g} s, "
+                    f"is rebuilt on {each.spare}"
+                    for each in found
+                ]
+                self._adopt([each.configuration for each in found], words)
+        if self._membership.now - self._handed_back_at >= settings.HAND_BACK_PAUSE:
+            back = hand_back(configurations.values(), self._changed_at, self._membership)
+            if back is not None and back.primary is not None:
+                self._handed_back_at = self._membership.now
+                words = [f"tablet {back.tablet}: the lead goes back to {back.primary.node}, the first in its order"]
+                self._adopt([back], words)
 
     def _tell_everybody(self, configurations: list[Configuration]) -> None:
         for connection in self._connections:
@@ -219,10 +262,13 @@ class Coordinator:
         """Every 20 to 50 ms: notice who has fallen silent, decide what follows."""
         self._membership.clock(now)
         self._decide()
+        self._place()
 
     # -- requests
 
-    def request(self, token: object, message: GetMap | GetStatus | SetDisabled | ProcessExited, now: float) -> None:
+    def request(
+        self, token: object, message: GetMap | GetStatus | SetDisabled | ProcessExited | SetRebuildAfter, now: float
+    ) -> None:
         """A client's, console's or supervisor's request, answered once with `Reply`."""
         self._membership.clock(now)
         if isinstance(message, GetMap):
@@ -231,6 +277,9 @@ class Coordinator:
             return
         if isinstance(message, GetStatus):
             self._out.append(Reply(token, Status(self.status(now))))
+            return
+        if isinstance(message, SetRebuildAfter):
+            self._out.append(Reply(token, self._told_to_rebuild_after(message.seconds)))
             return
         if isinstance(message, SetDisabled):
             if message.node not in self._membership.nodes:
@@ -243,6 +292,19 @@ class Coordinator:
             self._out.append(Journal(record))
             self._decide()
         self._out.append(Reply(token, Done()))
+
+    def _told_to_rebuild_after(self, seconds: float | None) -> Done | Refused:
+        try:
+            self.rebuild_after(seconds)
+        except BadRequest as error:
+            return Refused(BadRequest.__name__, str(error))
+        return Done()
+
+    def rebuild_after(self, seconds: float | None) -> None:
+        """From now on replicas are rebuilt elsewhere after so many seconds; None: never. `BadRequest`."""
+        rebuild_after.check(seconds)
+        if seconds != self._cluster.get("rebuild_after", settings.REBUILD_AFTER):
+            self._record({"kind": "rebuild_after", "seconds": seconds})
 
     def status(self, now: float) -> dict[str, object]:
         """What `Admin.status` shows: see `kvstore.coordinator.report`."""

@@ -8,6 +8,9 @@ running somewhere, cut off.
 
 Alive is who sent a heartbeat within `HEARTBEAT_DEAD` and is not known to have ended. A coordinator that has just started
 has heard nobody: for `COORDINATOR_GRACE` a node that it has not heard yet is neither alive nor dead (trap 10).
+
+*Gone* is who is not alive, for as long as this coordinator has listened since: neither the time before it started nor one in
+which it was itself paused counts. Who was disabled by an operator is not gone, whether its process runs or not.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from kvstore import settings
 from kvstore.messages import Heartbeat, Member, Register, ReplicaReport
 
 Record = dict[str, Any]
+
+_LISTENING = 0.5
+"""Seconds between two looks at the clock above which this process was paused: it could not hear anybody meanwhile."""
 
 
 @dataclass(slots=True)
@@ -51,6 +57,12 @@ class Node:
     figures: dict[str, float] = field(default_factory=dict)
     vouched: dict[int, int] = field(default_factory=dict)
     """The epoch in which a tablet's primary said that this run has caught up, by tablet."""
+    first_heard_at: float | None = None
+    """When the run that counts was heard first."""
+    heard_listening: float = 0.0
+    """For how long this coordinator had listened when it heard the node last."""
+    faults: list[float] = field(default_factory=list)
+    """When it lost its part in a set though nobody had asked it to."""
 
 
 class Membership:
@@ -59,11 +71,19 @@ class Membership:
     def __init__(self, now: float) -> None:
         self._started = now
         self._now = now
+        self._listened = 0.0
         self.nodes: dict[str, Node] = {}
 
     def clock(self, now: float) -> None:
         """What follows is judged as of `now`."""
-        self._now = max(self._now, now)
+        if now > self._now:
+            self._listened += min(now - self._now, _LISTENING)
+            self._now = now
+
+    @property
+    def now(self) -> float:
+        """The moment as of which everything is judged."""
+        return self._now
 
     # ---------------------------------------------------------------- durable changes
 
@@ -98,7 +118,9 @@ class Membership:
         if incarnation > node.current:
             record = {"kind": "counts", "node": node.name, "incarnation": incarnation}
             self.restore(record)
-        node.heard_at = self._now
+        if node.heard_at is None:
+            node.first_heard_at = self._now
+        node.heard_at, node.heard_listening = self._now, self._listened
         node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
         node.leaving = message.leaving
         node.reports = {report.tablet: report for report in message.replicas}
@@ -145,6 +167,7 @@ class Membership:
             if run.incarnation < incarnation and run.store_id == store:
                 run.ended = True
         node.current = incarnation
+        node.first_heard_at = None
         node.heard_at, node.reports, node.figures, node.vouched = None, {}, {}, {}
 
     def snapshot(self) -> Iterator[Record]:
@@ -196,13 +219,52 @@ class Membership:
             return False  # known from the time before
         return self._now - self._started < settings.COORDINATOR_GRACE
 
-    def fit(self, name: str) -> bool:
-        """Whether the node may take part: alive and not about to stop, its log reaches the disk (trap 5), it has room, nobody
-        disabled it."""
+    def gone_for(self, name: str) -> float:
+        """For how many seconds of this coordinator's listening the node has been missed; 0 if it is not."""
         node = self.nodes.get(name)
-        if node is None or not self.alive(name) or node.disabled or node.leaving:
+        if node is None or node.disabled or self.alive(name):
+            return 0.0
+        return max(0.0, self._listened - node.heard_listening - settings.HEARTBEAT_DEAD)
+
+    def fit(self, name: str) -> bool:
+        """Whether the node may take part: it is sound, not about to stop, and nobody disabled it."""
+        node = self.nodes.get(name)
+        return node is not None and not node.disabled and not node.leaving and self.sound(name)
+
+    def sound(self, name: str) -> bool:
+        """Whether the node can do its work: alive, its log reaches the disk (trap 5), and it has room."""
+        node = self.nodes.get(name)
+        return node is not None and self.alive(name) and node.disk_age <= settings.DISK_STALL and not node.full
+
+    def punctual(self, name: str) -> bool:
+        """Whether the node is fit, and no heartbeat of it is late."""
+        heard = self.nodes[name].heard_at if name in self.nodes else None
+        return self.fit(name) and heard is not None and self._now - heard <= settings.HEARTBEAT_SUSPECT
+
+    def seasoned(self, name: str) -> bool:
+        """Whether the node's process has lived so long that it may lead at once (`kvstore.node.lease`): nothing that its former
+        life promised holds any more. Nothing depends on this but how long a tablet waits."""
+        node = self.nodes.get(name)
+        if node is None or node.heard_at is None or node.first_heard_at is None:
             return False
-        return node.disk_age <= settings.DISK_STALL and not node.full
+        return self._now - node.first_heard_at >= settings.SEASONED
+
+    def faulted(self, name: str) -> None:
+        """The node lost its part in a set, and nobody had asked it to. Several at the same time are one fault."""
+        faults = self.nodes[name].faults
+        if not faults or self._now - faults[-1] > settings.HEARTBEAT_DEAD:
+            faults.append(self._now)
+        while self._now - faults[0] > settings.FAULT_REMEMBERED:
+            del faults[0]
+
+    def steady_after(self, name: str) -> float:
+        """The moment from which leads may be handed back to the node: later and later, the more often it failed."""
+        node = self.nodes.get(name)
+        faults = [at for at in node.faults if self._now - at <= settings.FAULT_REMEMBERED] if node else []
+        if not faults:
+            return self._started
+        wait = settings.LEAD_STEADY * 2.0 ** (len(faults) - 1)
+        return faults[-1] + min(wait, settings.LEAD_STEADY_MOST)
 
     def same_store(self, member: Member) -> bool:
         """Whether the node's run that counts works on the data folder that `member` worked on."""

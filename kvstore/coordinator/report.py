@@ -1,8 +1,9 @@
 """The cluster's state as the console and `status --json` show it: plain data.
 
-    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s"},
+    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s"},
      "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
-                "memory_bytes", "cells", "bytes", "primary_of", "secondary_of", "learner_of", "figures"}],
+                "memory_bytes", "cells", "bytes", "primary_of", "secondary_of", "learner_of", "replica_of",
+                "rebuilt_in_s", "figures"}],
      "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
                   "cells", "bytes", "sequence", "digest", "waiting_for",
                   "recovery": [{"node", "cells_done", "cells_total", "bytes_done"}],
@@ -10,7 +11,9 @@
 
 `state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who holds
 something). `primary` is None, and `waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16
-hexadecimal digits, as of the `commit` beside it; the tablet's is its primary's.
+hexadecimal digits, as of the `commit` beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong
+on the node: it is a spare if there are none. `rebuilt_in_s`: after how many more seconds the replicas of a node that is gone
+are rebuilt elsewhere; None if it is not gone, or holds none, or that is never done (`rebuild_after_s` None).
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ def status_report(
     uptime: float,
 ) -> dict[str, object]:
     """All of the above. `now`: the coordinator's clock; `uptime`: seconds since it started."""
+    after = cluster.get("rebuild_after", settings.REBUILD_AFTER)
     tablets = [configurations[tablet] for tablet in sorted(configurations)]
     return {
         "cluster": {
@@ -38,17 +42,22 @@ def status_report(
             "min_in_sync": cluster["min_in_sync"],
             "group_rule": cluster["group_rule"],
             "uptime_s": uptime,
+            "rebuild_after_s": after,
         },
-        "nodes": [_node(nodes, nodes.nodes[name], tablets, now) for name in sorted(nodes.nodes)],
+        "nodes": [_node(nodes, nodes.nodes[name], tablets, now, after) for name in sorted(nodes.nodes)],
         "tablets": [_tablet(nodes, configuration) for configuration in tablets],
     }
 
 
-def _node(nodes: Membership, node: Node, tablets: list[Configuration], now: float) -> dict[str, object]:
+def _node(
+    nodes: Membership, node: Node, tablets: list[Configuration], now: float, rebuild_after: float | None
+) -> dict[str, object]:
     run = node.runs.get(node.current)
     me = nodes.run_of(node.name)
     leads = sum(c.primary == me for c in tablets) if me else 0
     member = sum(me in c.in_sync for c in tablets) if me else 0
+    belongs = sum(node.name in c.replicas for c in tablets)
+    gone = nodes.gone_for(node.name)
     return {
         "id": node.name,
         "address": run.address if run else "",
@@ -65,6 +74,8 @@ def _node(nodes: Membership, node: Node, tablets: list[Configuration], now: floa
         "primary_of": leads,
         "secondary_of": member - leads,
         "learner_of": sum(me in c.learners for c in tablets) if me else 0,
+        "replica_of": belongs,
+        "rebuilt_in_s": max(0.0, rebuild_after - gone) if gone and belongs and rebuild_after is not None else None,
         "figures": node.figures,
     }
 

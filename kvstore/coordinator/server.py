@@ -1,11 +1,13 @@
 """The coordinator's process: sockets, clock and journal around `kvstore.coordinator.coordinator`.
 
     python -m kvstore coordinator --listen 127.0.0.1:7400 --data-dir DIR --key-file FILE --pid-file FILE
-                                  [--nodes-expected N --create-with FILE.json]
+                                  [--nodes-expected N --create-with FILE.json] [--rebuild-after SECONDS]
 
 The file of `--create-with` says what a new cluster is to be, and is not looked at when there is one already:
 
-    {"cluster": "penncloud", "group_rule": "…", "splits": ["m"], "replication": 3, "min_in_sync": 1}
+    {"cluster": "penncloud", "group_rule": "…", "splits": ["m"], "replication": 3, "min_in_sync": 1, "rebuild_after": 300}
+
+`--rebuild-after` (seconds, or `never`) counts for a new cluster, and changes that of one that is there.
 
 Everything runs in one thread on gevent's loop. A message is handled whole, its decisions made durable and its answers
 queued, before the next one is looked at.
@@ -22,7 +24,7 @@ from typing import Any
 import gevent
 import gevent.event
 
-from kvstore import clock, messages
+from kvstore import clock, messages, rebuild_after, settings
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
 from kvstore.coordinator.chronicle import in_words
@@ -41,7 +43,13 @@ NAME = "coordinator"
 """What it proves itself as in the handshake."""
 _TICK = 0.02
 _FROM_NODES = (messages.Register, messages.Heartbeat, messages.ChangeRequest, messages.ReplicaDamaged)
-_REQUESTS = (messages.GetMap, messages.GetStatus, messages.SetDisabled, messages.ProcessExited)
+_REQUESTS = (
+    messages.GetMap,
+    messages.GetStatus,
+    messages.SetDisabled,
+    messages.SetRebuildAfter,
+    messages.ProcessExited,
+)
 
 
 class CoordinatorServer:
@@ -147,7 +155,7 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
         raise BadRequest(f"the creation file {path} cannot be read: {error}") from error
     if not isinstance(plan, dict):
         raise BadRequest(f"the creation file {path} must hold one object")
-    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync"}
+    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync", "rebuild_after"}
     if unknown := set(plan) - known:
         raise BadRequest(f"the creation file {path} has the unknown key {sorted(unknown)[0]!r}")
     try:
@@ -158,6 +166,7 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
             replication=int(plan.get("replication", 3)),
             min_in_sync=int(plan.get("min_in_sync", 1)),
             nodes_expected=nodes_expected or int(plan.get("replication", 3)),
+            rebuild_after=rebuild_after.parse(str(plan.get("rebuild_after", settings.REBUILD_AFTER))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"the creation file {path} is not in order: {error!r}") from error
@@ -173,6 +182,12 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         "--nodes-expected", type=int, default=0, metavar="N", help="nodes to wait for before it creates"
     )
     parser.add_argument("--create-with", metavar="FILE.json", help="what a new cluster is to be")
+    parser.add_argument(
+        "--rebuild-after",
+        metavar="SECONDS",
+        help="a gone node's replicas are rebuilt on a spare one after so long, or never (default: as before, at first "
+        f"{settings.REBUILD_AFTER:g})",
+    )
     return parser.parse_args(argv)
 
 
@@ -186,6 +201,8 @@ def main(argv: list[str]) -> int:
         if not journal.records and options.create_with:
             creation = read_creation(options.create_with, options.nodes_expected)
         coordinator = Coordinator(creation, journal.records, clock.now())
+        if options.rebuild_after is not None:
+            coordinator.rebuild_after(rebuild_after.parse(options.rebuild_after))
         server = CoordinatorServer(coordinator, journal, parse_address(options.listen), key)
     except (BadRequest, StorageFailure) as error:
         say(f"coordinator: {error}")

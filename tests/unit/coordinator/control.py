@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kvstore import settings
 from kvstore.coordinator.coordinator import Coordinator, Creation
 from kvstore.coordinator.effects import Journal, Reply, SendNode
 from kvstore.messages import (
@@ -44,11 +45,12 @@ class Control:
         self.take()
 
     def formed(self) -> Control:
-        """Every node is there, and the tablets are led."""
+        """Every node is there, and the tablets are led; no process is so young that it would have to wait."""
         for name in self.boots:
             self.boot(name)
         self.beat()
         assert self.tablet().primary is not None
+        self.pass_time(settings.SEASONED + 0.2)
         return self
 
     # -- the coordinator

@@ -1,0 +1,88 @@
+"""Replicas whose node stays away are rebuilt on a spare one. Pure, as `kvstore.coordinator.placement`.
+
+A *spare* for a tablet is any fit node that does not belong to it. It takes the gone node's place in `replicas`, by one record:
+whichever side of it a crash falls on, the tablet's owner is the same, for only `replicas` and `learners` change. It then
+learns as every learner does, and is taken into the set when it has everything.
+
+Never replaced is who is in the in-sync set: first the primary, or the coordinator, removes it as ever, which takes another
+live member (traps 6, 7). So of a tablet that waits for its last holders nothing is given away, however long they are
+gone (trap 11). And nothing is rebuilt where nobody leads, for there is nobody to learn from.
+
+The node that was replaced is an outsider when it returns: it drops its copy only under a configuration that does not name it
+and whose set is full (`kvstore.node.node`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kvstore import settings
+from kvstore.coordinator.membership import Membership
+from kvstore.coordinator.placement import changed, learners_of
+from kvstore.messages import Configuration
+
+
+@dataclass(slots=True, frozen=True)
+class Rebuilding:
+    """One replica gets another node: the configuration, and which nodes."""
+
+    configuration: Configuration
+    gone: str
+    spare: str
+
+
+def rebuildings(configurations: Iterable[Configuration], nodes: Membership, after: float) -> list[Rebuilding]:
+    """What is to be rebuilt now: of each tablet one replica at most, and on one node `REBUILDS_AT_ONCE` at most.
+
+    `after`: seconds for which a node must have been gone.
+    """
+    late = {name for name in nodes.nodes if nodes.gone_for(name) >= after and not nodes.unheard(name)}
+    if not late:
+        return []
+    present = list(configurations)
+    held = Counter(name for configuration in present for name in configuration.replicas)
+    learning = Counter(member.node for configuration in present for member in configuration.learners)
+    found = []
+    for configuration in present:
+        gone = _gone_of(configuration, late, nodes)
+        spare = gone and _spare_for(configuration, nodes, held, learning)
+        if gone and spare:
+            held[gone] -= 1
+            held[spare] += 1
+            learning[spare] += 1
+            found.append(Rebuilding(_replaced(configuration, gone, spare, nodes), gone, spare))
+    return found
+
+
+def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
+    """The first node of the tablet that is to be replaced, if there is one."""
+    if now.primary is None or nodes.run_of(now.primary.node) != now.primary or not nodes.alive(now.primary.node):
+        return None
+    members = {member.node for member in now.in_sync}
+    return next((name for name in now.replicas if name in late and name not in members), None)
+
+
+def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str]) -> str | None:
+    """The node that holds fewest replicas, by its name if several do; None while nobody can."""
+    spares = [
+        name
+        for name in nodes.nodes
+        if name not in now.replicas and nodes.fit(name) and learning[name] < settings.REBUILDS_AT_ONCE
+    ]
+    return min(spares, key=lambda name: (held[name], in_order(name)), default=None)
+
+
+def _replaced(now: Configuration, gone: str, spare: str, nodes: Membership) -> Configuration:
+    # in the same place of the order: what the gone node was to lead falls to the one that has its copies
+    replicas = tuple(spare if name == gone else name for name in now.replicas)
+    moved = dataclasses.replace(now, replicas=replicas)
+    return changed(moved, nodes, now.primary, now.in_sync, learners_of(moved, nodes, now.in_sync))
+
+
+def in_order(name: str) -> list[str | int]:
+    """Sorts node10 after node9."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
