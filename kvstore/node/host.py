@@ -43,6 +43,9 @@ class Host:
         """Tablets that are catching up at this moment."""
 
     def send(self, node: str, message: PeerMessage) -> None:
+        self.attempts = 0
+        """Attempts at learning in this run. Not a replica's own count: one that was dropped and made again must not repeat
+        a number that its primary remembers."""
         """Send to `node` if it is connected; if not, it is told where things stand when it is."""
         if node in self.links:
             self.out.append(SendPeer(node, message))

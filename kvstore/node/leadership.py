@@ -61,12 +61,15 @@ class Leadership:
         self._change: ChangeRequest | None = None
         self._change_sent = 0.0
         self._committed_at = now
+        self.configuration = configuration
         self.reconfigure(configuration, now)
 
     # ---------------------------------------------------------------- configurations
 
     def reconfigure(self, configuration: Configuration, now: float) -> None:
         """A configuration of this leadership: take in who follows now. Entries already logged keep their epoch."""
+        # under one that never came here a learner may have been out: then it dropped, or cut, what it had learnt
+        skipped = configuration.epoch > self.configuration.epoch + 1
         self.configuration = configuration
         self._change = None  # it named an older epoch: it can no longer succeed
         before = self.followers
@@ -78,7 +81,7 @@ class Leadership:
                 self.followers[member] = follower
         for member in configuration.learners:
             known = before.get(member)
-            if known is None or known.in_sync:
+            if known is None or known.in_sync or skipped:
                 # one that was taken out starts over, whatever it believes to hold (trap 17)
                 known = Follower(member, False, now, now)
             known.asked = False

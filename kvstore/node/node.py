@@ -159,8 +159,19 @@ class Node:
             self._host.logged(replica)
         if tablet in self._replicas:
             self._replicas[tablet].learn(configuration, now)
+            self._drop_if_replaced(self._replicas[tablet])
         if known is not None and known.primary != configuration.primary:
             self._recall(configuration)
+
+    def _drop_if_replaced(self, replica: Replica) -> None:
+        """Drop a copy that another node has taken the place of. What was promised as a member is kept (`Leases` are the
+        node's), and a configuration that names this node again makes it learn from nothing."""
+        if replica.replaced:
+            del self._replicas[replica.tablet]
+            self._host.unsynced.pop(replica, None)
+            self._host.gathering.pop(replica, None)
+            self._engine.drop_tablet(replica.tablet)
+            self._host.wake_log = True
 
     def _recall(self, configuration: Configuration) -> None:
         """The tablet has another primary: reads that were passed on to the former are asked of this one. The former may

@@ -75,7 +75,6 @@ class Replica:
         self._established: tuple[Member | None, int] | None = None
         """The leadership (primary, since) with whose log this replica's is known to agree."""
         self._owes_answer = False
-        self._attempts = 0
 
     # ---------------------------------------------------------------- what is known about it
 
@@ -85,9 +84,9 @@ class Replica:
         return self.configuration.primary if self.configuration is not None else None
 
     def next_attempt(self) -> int:
-        """A number for an attempt at learning, greater than all before in this run."""
-        self._attempts += 1
-        return self._attempts
+        """A number for an attempt at learning, greater than all before in this run, of former copies too."""
+        self.host.attempts += 1
+        return self.host.attempts
 
     def tell_primary(self, message: PeerMessage) -> None:
         """Send to the primary, if it is known and connected."""
@@ -163,6 +162,16 @@ class Replica:
     def _role_in(self, configuration: Configuration) -> Role:
         if configuration.primary == self.host.me:
             return Role.PRIMARY
+    @property
+    def replaced(self) -> bool:
+        """Whether other nodes hold all that this one should have held, durably, and it is not among them: the set is full
+        without it. While it is not, even an old copy may be all that is left to look into after a catastrophe."""
+        configuration = self.configuration
+        if configuration is None or self.host.name in configuration.replicas:
+            return False
+        assert self.role == Role.OUTSIDER, "only who belongs to a tablet has a part in it"
+        return len(configuration.in_sync) == len(configuration.replicas)
+
         if self.host.me in configuration.in_sync:
             return Role.SECONDARY
         return Role.LEARNER if self.host.me in configuration.learners else Role.OUTSIDER

@@ -97,6 +97,8 @@ class Engine:
         self.next_checkpoint = 1
         self.doomed: list[tuple[int, int, str]] = []
         """Checkpoint files of dropped tablets: removed when the log is durable up to the lsn. (lsn, segment, path)"""
+        self.dropped: list[DiskReplica] = []
+        """Dropped replicas whose memory is not free yet: a million cells freed at once would hold up everything else."""
         self._lock = lock
         self._full = False
         self.figures = UpkeepFigures()
@@ -156,8 +158,10 @@ class Engine:
         return lsn
 
     def drop_tablet(self, tablet_id: int) -> int:
-        """End a replica; the lsn at which that is durable. Its files go when it is."""
+        """End a replica; the lsn at which that is durable. Its files go when it is, its memory bit by bit."""
         replica = self.tablets.pop(tablet_id)
+        replica.tablet.delete_range(b"", None)
+        self.dropped.append(replica)
         lsn = self._log(Kind.DROP, tablet_id)
         if replica.checkpoint is not None:
             self.doomed.append((lsn, lsn >> 32, self.checkpoint_path(tablet_id, replica.checkpoint.number)))

@@ -32,9 +32,10 @@ REPLAY_WORTH = 4
 
 def next_job(engine: Engine) -> tuple[str, Job] | None:
     """What is most worth doing now, and its name; None when there is nothing."""
-    for replica in engine.tablets.values():
+    for replica in (*engine.tablets.values(), *engine.dropped):
         if replica.tablet.has_dropped:
             return "free", _free(replica)
+    engine.dropped.clear()
     if not _is_held(engine):
         if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
             return "remove", _holding(engine, _remove_doomed(engine))

@@ -86,6 +86,9 @@ class SimulatedEngine:
         assert tablet not in self.tablets
         return self._log("create", tablet, start, end, range_version)
 
+    def drop_tablet(self, tablet: int) -> int:
+        return self._log("drop", tablet)
+
     def append_entry(self, tablet: int, entry: Entry, commit: int) -> int:
         replica = self.tablets[tablet]
         assert replica.learning is not Learning.DAMAGED, "a damaged replica takes no entries"
@@ -160,6 +163,9 @@ class SimulatedEngine:
         replica = DiskReplica(tablet, read_back, ResultTable())
         replica.start, replica.end, replica.range_version = start, end, range_version
         self.tablets[tablet] = replica
+
+    def _do_drop(self, tablet: int) -> None:
+        del self.tablets[tablet]
 
     def _do_entry(self, tablet: int, epoch: int, first: int, payload: bytes, commit: int) -> None:
         replica = self.tablets[tablet]

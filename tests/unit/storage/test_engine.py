@@ -563,11 +563,30 @@ def test_no_log_goes_on_the_word_of_a_drop_that_is_not_on_disk() -> None:
     engine.drop_tablet(1)
     found = next_job(engine)
     assert found is not None
+    assert (found[0], list(found[1])) == ("free", []), "its memory, in one step here"
+    found = next_job(engine)
+    assert found is not None
     assert found[0] == "release"
     assert not stepped(found[1], 50)
     again = opened(disk.after_crash(random.Random(2)), segment_size=8192)
     assert again.damage == []
     assert len(contents(again)) == 5
+
+
+def test_a_dropped_tablets_memory_is_freed_in_small_steps() -> None:
+    engine = with_tablet(FaultyDisk())
+    for i in range(20):
+        write(engine, [put(f"row{i:02}{j:04}", "c", b"x") for j in range(500)])
+    engine.drop_tablet(1)
+    (dropped,) = engine.dropped
+    assert dropped.tablet.has_dropped
+    found = next_job(engine)
+    assert found is not None
+    assert found[0] == "free"
+    assert len(list(found[1])) > 1, "not all at once"
+    assert not dropped.tablet.has_dropped
+    next_job(engine)
+    assert engine.dropped == []
 
 
 def test_a_drop_stays_in_the_log_until_the_checkpoint_is_gone_for_good() -> None:
