@@ -6,7 +6,6 @@ its number over all its attempts, and an attempt without an answer within `PATIE
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,10 @@ from kvstore.mutation import Mutation, Op, Outcome, Require, decode_header, enco
 from kvstore.retry import Effort, NoAnswer, NotSent
 from kvstore.tabletmap import TabletMap as KnownTablets
 from tests.simulation.checker import Operation
+from tests.simulation.choice import Choice, deletes_a_row
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
-
-ROWS = ("", ":a", ":b")
-COLUMNS = ("x", "y")
 
 
 class Client:
@@ -33,19 +30,16 @@ class Client:
         self.cluster, self.world = cluster, cluster.world
         self.name = f"client{number}"
         self.number = number
-        self._groups = groups
         self._timeout = timeout
         self._map = KnownTablets()
         self._next_number = 1
         self._waiting: set[int] = set()
-        self._values = 0
         self.history: dict[str, list[Operation]] = {group: [] for group in groups}
         self.running = True
         self.busy = 0
         self.done = 0
         self.failed = 0
-        self.large = 0.05
-        """Chance that a value is so large that it travels and lies beside the others."""
+        self._choice = Choice(self.world.random, number, groups, self.history)
 
     def start_caller(self, pause: float) -> None:
         """One more caller: an operation, a pause of about `pause` seconds, the next."""
@@ -64,63 +58,12 @@ class Client:
 
     def _caller(self, pause: float) -> Iterator[Any]:
         while self.running:
-            yield from self.one(self.random_operation())
+            _, operation = self._choice.next(self.world.now)
+            yield from self.one(operation)
             wait = self.world.random.uniform(0, 2 * pause)
             yield lambda go_on, wait=wait: self.world.after(wait, go_on)
 
     # ---------------------------------------------------------------- operations
-
-    def value(self) -> bytes:
-        """A value that nobody else writes."""
-        self._values += 1
-        value = b"%d.%d" % (self.number, self._values)
-        if self.world.random.random() < self.large:
-            value = value.ljust(settings.BULK_VALUE, b".")
-        return value
-
-    def random_operation(self) -> Operation:
-        """Something to do on one group."""
-        chance = self.world.random
-        group = chance.choice(self._groups)
-        keys = [(group + row, column) for row in ROWS for column in COLUMNS]
-        key = chance.choice(keys)
-        kind = chance.random()
-        operation = Operation(self.number, "write", self.world.now, math.inf)
-        if kind < 0.3:
-            operation.kind, operation.key = "read", key
-        elif kind < 0.4:
-            operation.kind, operation.key = "read_all", group
-        elif kind < 0.6:
-            operation.changes = ((key, self.value()),)
-        elif kind < 0.75:
-            operation.requires = ((key, self._guess(group, key)),)
-            operation.changes = ((key, self.value()),)
-        elif kind < 0.85:
-            operation.changes = ((key, None),)
-        elif kind < 0.88:
-            row = group + chance.choice(ROWS)
-            operation.changes = tuple(((row, column), None) for column in COLUMNS)
-        else:
-            picked = chance.sample(keys, chance.randint(2, 4))
-            operation.changes = tuple((k, self.value() if chance.random() < 0.7 else None) for k in picked)
-            if chance.random() < 0.5:
-                operation.requires = ((picked[0], self._guess(group, picked[0])),)
-        operation.key = operation.key or key
-        return operation
-
-    def _guess(self, group: str, key: Any) -> bytes | None:
-        """What the cell may hold: what somebody was seen to write there last, mostly."""
-        chance = self.world.random
-        if chance.random() < 0.4:
-            return None
-        for operation in reversed(self.history[group][-8:]):
-            for changed, value in operation.changes:
-                if changed == key and (value is None or len(value) < settings.BULK_VALUE):
-                    return value
-            seen = operation.result
-            if operation.kind == "read" and operation.key == key and (seen is None or len(seen) < settings.BULK_VALUE):
-                return seen
-        return None
 
     def one(self, operation: Operation) -> Iterator[Any]:
         """Do `operation`, with as many attempts as it takes inside the deadline, and write it down."""
@@ -186,7 +129,7 @@ class Client:
                 bulk += value
             else:
                 operations.append([Op.PUT, row, column, value])
-        if len({o[1] for o in operations}) == 1 and [o[0] for o in operations] == [Op.DELETE] * len(COLUMNS):
+        if deletes_a_row(operation):
             operations = [[Op.DELETE_ROW, operations[0][1]]]  # the row has no other columns
         header = encode_header(self.number, number, min(self._waiting), requires, operations)
         return Mutation(header, bulk, decode_header(header))
@@ -220,8 +163,11 @@ class Client:
                 # a page of a row is a consistent cut as well, of less
                 request = Scan(tablet, version, group, "", group + ":~", None, 500, False, False)
         target = configuration.primary.node
-        if mutation is None and self.world.random.random() < 0.1:
-            target = self.world.random.choice(configuration.replicas)  # it passes the read on
+        chance = self.world.random.random()
+        if mutation is None and chance < 0.1:
+            target = self.world.random.choice(configuration.replicas)
+        elif operation.kind == "read" and chance < 0.5:
+            target = self.world.random.choice(configuration.in_sync).node
         no_answer = NoAnswer("the connection broke")
         self.cluster.ask(self, target, request, lambda message: finish(no_answer if message is None else message))
         self.world.after(settings.PATIENCE, finish, NoAnswer("it took too long"))
