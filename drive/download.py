@@ -132,7 +132,7 @@ def _read_chunk(store: Client, user: str, node: Node, number: int) -> bytes:
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            cell = store.get(row, schema.CHUNK)
+            cell = store.get(row, schema.CHUNK, spread=True)
         except TryAgain:  # the client has waited for its whole timeout
             if time.monotonic() >= give_up:
                 raise

@@ -129,8 +129,12 @@ class Client:
 
     # -- reading
 
-    def get(self, row: str, column: str, *, timeout: float | None = None) -> Cell | None:
-        """The cell, or None when it is absent."""
+    def get(self, row: str, column: str, *, spread: bool = False, timeout: float | None = None) -> Cell | None:
+        """The cell, or None when it is absent.
+
+        `spread`: let the tablet's in-sync replicas answer by turns, not its primary alone; no less linearizable, and meant
+        for values of many kilobytes: for a small one, asking the primary how far to read costs as much as the value.
+        """
         checked(row, "row")
         checked(column, "column")
         now = clock.now()
@@ -140,6 +144,7 @@ class Client:
             write=False,
             now=now,
             deadline=now + (self._timeout if timeout is None else timeout),
+            spread=spread,
         )
         if type(answer) is not CellAnswer:
             raise _unexpected(answer)

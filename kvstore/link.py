@@ -51,12 +51,15 @@ class Callers(Protocol):
 
 
 class Pending:
-    """A request that waits for its answer: the message, a `Version` for a write that was done, `NoAnswer` or `NotSent`."""
+    """A request that waits for its answer: the message, a `Version` for a write that was done, `NoAnswer` or `NotSent`.
 
-    __slots__ = ("asked", "deadline", "tablet", "waiter")
+    `spread`: it is a read that any member of the tablet's in-sync set may answer, not the primary alone."""
 
-    def __init__(self, waiter: Any, tablet: int, asked: float, deadline: float) -> None:
+    __slots__ = ("asked", "deadline", "spread", "tablet", "waiter")
+
+    def __init__(self, waiter: Any, tablet: int, asked: float, deadline: float, spread: bool = False) -> None:
         self.waiter = waiter
+        self.spread = spread
         self.tablet = tablet
         self.asked = asked
         self.deadline = deadline

@@ -3,10 +3,10 @@
 Who speaks to whom:
 
 - client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `Page`, `TabletMap`, or
-  `Refused`. A learner asks its primary `Get`, `Scan` and `ReadResults` (answered with `Results`) in the same way.
+  `Refused`. In the same way a learner asks its primary `Get`, `Scan` and `ReadResults` (answered with `Results`), and a
+  secondary `AskCommitPoint` (answered with `CommitPoint`).
 - node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
-  `PeerRefusal`, `CommitPoint`, `AskCommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair:
-  `Beacon`, `Grant`.
+  `PeerRefusal`, `CommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
   `ReplicaDamaged`.
 - client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `SetRebuildAfter`, `ProcessExited`; answers
@@ -158,20 +158,12 @@ class PeerRefusal(PeerMessage):
 class CommitPoint(PeerMessage):
     """A primary's commit point, when no entry carried it, with the tablet's digest there (None: not stated).
 
-    Also the answer to `AskCommitPoint`, whose `question` it repeats. A learner and a secondary apply up to it; one whose
-    digest at that very sequence differs has diverged and must be rebuilt.
+    A learner and a secondary apply up to it; one whose digest at that very sequence differs has diverged and must be
+    rebuilt. Also the answer to `AskCommitPoint`.
     """
 
     commit: int = 0
     digest: int | None = None
-    question: int | None = None
-
-
-@dataclass(slots=True)
-class AskCommitPoint(PeerMessage):
-    """A secondary that wants to serve a read asks the primary how far it must have applied first."""
-
-    question: int = 0
 
 
 @dataclass(slots=True)
@@ -340,18 +332,18 @@ class ProcessExited:
 
 
 @dataclass(slots=True)
-class SetRebuildAfter:
-    """An operator says after how many seconds a gone node's replicas are rebuilt elsewhere; None: never."""
-
-    seconds: float | None
-
-
-@dataclass(slots=True)
 class SetDisabled:
     """An operator takes a node out of service (its roles move away first) or back."""
 
     node: str
     disabled: bool
+
+
+@dataclass(slots=True)
+class SetRebuildAfter:
+    """An operator says after how many seconds a gone node's replicas are rebuilt elsewhere; None: never."""
+
+    seconds: float | None
 
 
 @dataclass(slots=True)
@@ -472,6 +464,15 @@ class Page:
     cells: list[tuple[str, str, int, int, int, bytes]]
     more: bool
     commit: int
+
+
+@dataclass(slots=True)
+class AskCommitPoint:
+    """A secondary that wants to answer reads asks its primary how far it must have applied first. Answered with the
+    `CommitPoint` of that moment, under a lease as any read; refused when the primary's epoch is not `epoch`."""
+
+    tablet: int
+    epoch: int
 
 
 @dataclass(slots=True)

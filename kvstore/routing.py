@@ -6,7 +6,7 @@ to do after each attempt is decided by `kvstore.retry`. One keeper runs beside t
 - It answers requests past their deadline, so no caller waits longer than it said.
 - A request that has waited for `PATIENCE` makes it ask for a newer map: a node that hangs still holds its connections open.
   When the map then names another primary, what waits at the old one is answered with `NoAnswer`, and the callers ask the
-  new one, with the same mutation numbers.
+  new one, with the same mutation numbers. A read at a secondary is treated so when that leaves the in-sync set.
 - While some caller waits for a newer map it asks every `_HASTE` seconds; else every `_LEISURE`.
 
 It asks the coordinator and every node at once, and takes what is newest: any of them may be down.
@@ -14,6 +14,7 @@ It asks the coordinator and every node at once, and takes what is newest: any of
 
 from __future__ import annotations
 
+import itertools
 import os
 import traceback
 import weakref
@@ -70,6 +71,7 @@ class Router:
         self._haste_until = 0.0
         self._asked_map = -_LEISURE
         self._asking = False
+        self._turn = itertools.count()
         self._why_no_map = ""
         self._unusable: StoreError | None = None
         _routers.add(self)
@@ -85,9 +87,11 @@ class Router:
         write: bool,
         now: float,
         deadline: float,
+        spread: bool = False,
     ) -> Any:
         """The answer to a request to the primary of the tablet that `where()` names (asked anew before each attempt).
 
+        `spread`: the first attempt goes to any member of the tablet's in-sync set, to each as often as to the others.
         `now` and `deadline` are readings of `clock.now()`. Raises the `StoreError` that the caller should see.
         """
         if self._unusable is not None:
@@ -97,7 +101,7 @@ class Router:
         while True:
             change = self._change
             configuration = where()
-            answer = self._attempt(configuration, encoder, write, now, deadline)
+            answer = self._attempt(configuration, encoder, write, now, deadline, spread)
             if type(answer) not in _FAILURES:
                 return answer
             if effort is None:
@@ -105,7 +109,9 @@ class Router:
             learned = self._learn_from(answer)
             pause = effort.failed(answer, learned=learned)
             now = clock.now()
-            if not learned and now < deadline:
+            if spread:
+                spread = False  # the primary may well answer at once
+            elif not learned and now < deadline:
                 self._want_map(now + pause)
                 if change.wait(min(pause, deadline - now)):
                     effort.map_changed()
@@ -116,19 +122,28 @@ class Router:
                 raise effort.given_up() if effort.unknown else self._unusable
 
     def _attempt(
-        self, configuration: Configuration | None, encoder: Encoder, write: bool, now: float, deadline: float
+        self,
+        configuration: Configuration | None,
+        encoder: Encoder,
+        write: bool,
+        now: float,
+        deadline: float,
+        spread: bool,
     ) -> Any:
         if configuration is None:
             return NotSent("no tablet is known for this row")
         if configuration.primary is None:
             return NotSent(f"tablet {configuration.tablet} has no primary")
-        link = self._link(configuration.primary.node)
+        member = configuration.primary
+        if spread:
+            member = configuration.in_sync[next(self._turn) % len(configuration.in_sync)]
+        link = self._link(member.node)
         if link is None:
-            return NotSent(f"no address is known for {configuration.primary.node}")
+            return NotSent(f"no address is known for {member.node}")
         waiter = self._waiter()
         request_id = link.new_id()
         parts = encoder(configuration, request_id)
-        link.ask(request_id, parts, Pending(waiter, configuration.tablet, now, deadline), not write)
+        link.ask(request_id, parts, Pending(waiter, configuration.tablet, now, deadline, spread), not write)
         try:
             return waiter.get()
         except BaseException:
@@ -277,7 +292,11 @@ class Router:
         if pending.tablet == _NO_TABLET:
             return False
         configuration = self.tablets.get(pending.tablet)
-        return configuration is not None and configuration.primary is not None and configuration.primary.node != node
+        if configuration is None or configuration.primary is None:
+            return False
+        if pending.spread:
+            return all(member.node != node for member in configuration.in_sync)
+        return configuration.primary.node != node
 
     def _ask_for_map(self, now: float) -> None:
         self._asked_map = now

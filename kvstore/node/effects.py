@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kvstore.errors import NotPrimary
 from kvstore.messages import (
+    AskCommitPoint,
     Beacon,
     ChangeRequest,
     Get,
@@ -87,12 +88,17 @@ class Forward:
 
 @dataclass(slots=True)
 class RequestPrimary:
-    """Ask `request` (`Get`, `Scan` or `ReadResults`) of `node` as a client would; the answer, or None when the connection
-    was lost before it came, goes to `Node.primary_answered(token, …)`."""
+    """Ask `request` of `node` as a client would; the answer, or None when the connection was lost before it came, goes to
+    `Node.primary_answered(token, …)`."""
 
     node: str
-    request: Get | Scan | ReadResults
+    request: Get | Scan | ReadResults | AskCommitPoint
     token: Token
+
+
+@dataclass(slots=True)
+class FlushAgain:
+    """More is ready, and was kept back so that large values leave one by one: have another round, with `Node.flush`, soon."""
 
 
 @dataclass(slots=True)
@@ -107,4 +113,4 @@ class StopServing:
     reason: str
 
 
-Effect = SendPeer | SendCoordinator | Reply | Committed | Forward | RequestPrimary | WakeLog | StopServing
+Effect = SendPeer | SendCoordinator | Reply | Committed | Forward | RequestPrimary | FlushAgain | WakeLog | StopServing

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvstore import errors
 from kvstore.keys import GroupRule
-from kvstore.messages import Configuration, Member, PeerMessage, Refused
-from kvstore.node.effects import Effect, Reply, SendCoordinator, SendPeer, Token
+from kvstore.messages import Configuration, Get, GetRow, Member, PeerMessage, Refused, Scan
+from kvstore.node.effects import Effect, Forward, Reply, SendCoordinator, SendPeer, Token
 from kvstore.node.lease import Leases
 
 if TYPE_CHECKING:
@@ -35,17 +35,21 @@ class Host:
         """Replicas with something in the log that is not on disk yet, or that wait for it to be."""
         self.gathering: dict[Replica, None] = {}
         """Replicas with writes that wait for an entry. (Dicts, for their order: a simulated run must be repeatable.)"""
+        self.reading: dict[Replica, None] = {}
+        """Secondaries with reads to be asked about or answered."""
+        self.forwarded: dict[Token, int] = {}
+        """Reads that were passed on and are not answered yet, and the tablet that each concerns."""
         self.wake_log = False
         """Something was appended since the effects were taken last."""
         self.beacon_due = False
         """A lease is wanted sooner than the next regular beacon."""
+        self.attempts = 0
+        """Attempts at learning in this run. Not a replica's own count: one that was dropped and made again must not repeat
+        a number that its primary remembers."""
         self.learning: set[int] = set()
         """Tablets that are catching up at this moment."""
 
     def send(self, node: str, message: PeerMessage) -> None:
-        self.attempts = 0
-        """Attempts at learning in this run. Not a replica's own count: one that was dropped and made again must not repeat
-        a number that its primary remembers."""
         """Send to `node` if it is connected; if not, it is told where things stand when it is."""
         if node in self.links:
             self.out.append(SendPeer(node, message))
@@ -58,6 +62,11 @@ class Host:
         """`replica` appended to the log: it wants to hear when that is on disk."""
         self.wake_log = True
         self.unsynced[replica] = None
+
+    def forward(self, token: Token, tablet: int, node: str, request: Get | GetRow | Scan) -> None:
+        """Pass a read on to `node`, which leads the tablet."""
+        self.forwarded[token] = tablet
+        self.out.append(Forward(token, node, request))
 
     def refuse(
         self, token: Token, error: type[errors.StoreError], message: str, configuration: Configuration | None = None

@@ -28,6 +28,7 @@ from kvstore.messages import (
     Acknowledge,
     Announce,
     Append,
+    AskCommitPoint,
     Beacon,
     CaughtUp,
     CellAnswer,
@@ -55,11 +56,12 @@ from kvstore.messages import (
     Write,
 )
 from kvstore.node.catchup import CatchUpToken
-from kvstore.node.effects import Effect, Forward, Reply, SendPeer, StopServing, Token, WakeLog
+from kvstore.node.effects import Effect, FlushAgain, Reply, SendPeer, StopServing, Token, WakeLog
 from kvstore.node.host import Host
 from kvstore.node.lease import Leases
 from kvstore.node.replica import Replica, Role
 from kvstore.node.rows import check_read, check_rows
+from kvstore.node.secondary import CommitPointToken
 
 PAUSE = 0.5
 """Seconds between two ticks after which this process must have been paused."""
@@ -89,8 +91,6 @@ class Node:
         self._disk_age = 0.0
         self._leaving = False
         self._figures: dict[str, float] = {}
-        self._forwarded: dict[Token, int] = {}
-        """Reads that were passed on and are not answered yet, and the tablet that each concerns."""
         self._peer_handlers: dict[type, Callable[[Replica, Any, float], None]] = {
             Establish: Replica.establish,
             Announce: Replica.announced,
@@ -176,13 +176,14 @@ class Node:
     def _recall(self, configuration: Configuration) -> None:
         """The tablet has another primary: reads that were passed on to the former are asked of this one. The former may
         hang, its connections open: its answers would never come, and those who asked would wait out their deadline."""
-        for token in [token for token, tablet in self._forwarded.items() if tablet == configuration.tablet]:
-            del self._forwarded[token]
+        forwarded = self._host.forwarded
+        for token in [token for token, tablet in forwarded.items() if tablet == configuration.tablet]:
+            del forwarded[token]
             self._host.refuse(token, errors.NotPrimary, "the tablet has another primary", configuration)
 
     def forward_ended(self, token: Token) -> bool:
         """The answer to a `Forward` is here, or its connection was lost: whether `token` still waits for that."""
-        return self._forwarded.pop(token, None) is not None
+        return self._host.forwarded.pop(token, None) is not None
 
     def _should_make(self, configuration: Configuration) -> bool:
         """Whether an empty replica is what this node should have: at the tablet's making, or to learn. A member of the
@@ -251,9 +252,13 @@ class Node:
 
     def primary_answered(self, token: Token, message: object | None, now: float) -> None:
         """The answer to a `RequestPrimary` (a `Refused` included), or None: the connection was lost."""
-        assert isinstance(token, CatchUpToken)
+        assert isinstance(token, CatchUpToken | CommitPointToken)
         replica = self._replicas.get(token.tablet)
-        if replica is not None and replica.catchup is not None and not self._host.failed:
+        if replica is None or self._host.failed:
+            return
+        if isinstance(token, CommitPointToken):
+            replica.secondary_reads.answered(token, message)
+        elif replica.catchup is not None:
             replica.catchup.answered(token, message, now)
 
     # -- clients
@@ -261,7 +266,7 @@ class Node:
     def client_request(
         self,
         token: Token,
-        request: Write | Get | GetRow | Scan | ReadResults | GetMap,
+        request: Write | Get | GetRow | Scan | ReadResults | AskCommitPoint | GetMap,
         now: float,
         forwarded: bool = False,
     ) -> None:
@@ -276,7 +281,10 @@ class Node:
         replica = self._replicas.get(request.tablet)
         if configuration is None:
             self._host.refuse(token, errors.WrongTablet, f"node {self.name} knows no tablet {request.tablet}")
-        elif not isinstance(request, ReadResults) and request.range_version != configuration.range_version:
+        elif (
+            not isinstance(request, ReadResults | AskCommitPoint)
+            and request.range_version != configuration.range_version
+        ):
             self._host.refuse(token, errors.WrongTablet, "the tablet's range is another", configuration)
         elif replica is None or replica.leadership is None or self._host.failed:
             self._not_leading(token, request, replica, configuration, forwarded)
@@ -287,24 +295,34 @@ class Node:
                 self._host.refuse(token, type(error), str(error), configuration)
                 return
             replica.leadership.gathering.submit(token, request.mutation, configuration)
-        elif isinstance(request, ReadResults) and request.epoch != configuration.epoch:
+        elif isinstance(request, ReadResults | AskCommitPoint) and request.epoch != configuration.epoch:
             self._host.refuse(token, errors.NotPrimary, "the epoch is another", configuration)
         else:
-            try:
-                check_read(request, configuration)
-            except errors.StoreError as error:
-                self._host.refuse(token, type(error), str(error), configuration)
-                return
-            replica.leadership.read(token, request, now)
+            if self._may_read(token, request, configuration):
+                replica.leadership.read(token, request, now)
+
+    def _may_read(
+        self, token: Token, request: Get | GetRow | Scan | ReadResults | AskCommitPoint, configuration: Configuration
+    ) -> bool:
+        """Whether what is asked for lies in the tablet; if not, `token` is refused."""
+        try:
+            check_read(request, configuration)
+        except errors.StoreError as error:
+            self._host.refuse(token, type(error), str(error), configuration)
+            return False
+        return True
 
     def _not_leading(
         self, token: Token, request: object, replica: Replica | None, configuration: Configuration, forwarded: bool
     ) -> None:
-        follows = replica is not None and replica.role == Role.SECONDARY and not self._host.failed
         primary = configuration.primary
+        follows = replica is not None and replica.role == Role.SECONDARY and not self._host.failed
         if follows and primary is not None and not forwarded and isinstance(request, Get | GetRow | Scan):
-            self._forwarded[token] = configuration.tablet
-            self._host.out.append(Forward(token, primary.node, request))
+            assert replica is not None
+            if not isinstance(request, Get) or not replica.serves_secondary_reads:
+                self._host.forward(token, configuration.tablet, primary.node, request)
+            elif self._may_read(token, request, configuration):
+                replica.secondary_reads.take(token, request)
         else:
             message = f"node {self.name} does not lead the tablet"
             self._host.refuse(token, errors.NotPrimary, message, configuration)
@@ -350,6 +368,10 @@ class Node:
                 if leadership is not None and leadership.serving and replica.epoch_is_durable:
                     leadership.gathering.close_entries(leadership.configuration, now)
             host.gathering.clear()
+        if host.reading and not host.failed:
+            reading, host.reading = host.reading, {}
+            for replica in reading:
+                replica.secondary_reads.flush(now)
         if host.beacon_due and not host.failed:
             self._send_beacons(now)
 
@@ -367,6 +389,7 @@ class Node:
                 replica.leadership.tick(now)
             if replica.catchup is not None:
                 replica.catchup.tick(now)
+            replica.secondary_reads.tick(now)
             if tell_damage and replica.damaged and replica.configuration is not None:
                 replica.report_damage(replica.damaged)
         if tell_damage:
@@ -392,6 +415,8 @@ class Node:
         if self._host.wake_log:
             self._host.wake_log = False
             out.append(WakeLog())
+        if self._host.reading:
+            out.append(FlushAgain())
         return out
 
     @property

@@ -1,4 +1,4 @@
-"""Reads: a cell, a page of a row or of a range, the remembered results. From committed cells, at the primary.
+"""Reads: a cell, a page of a row or of a range, the remembered results, the commit point. From committed cells, at the primary.
 
 A page ends at `SCAN_PAGE_CELLS` cells or `SCAN_PAGE_BYTES` bytes, whichever comes first, with one cell at least: so no
 read keeps the node from its beacons for long (trap 29). One page is a consistent cut of its tablet.
@@ -11,18 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from kvstore import settings
 from kvstore.errors import StorageFailure, Unavailable
-from kvstore.messages import CellAnswer, Get, GetRow, Page, ReadResults, Refused, Results, Scan
+from kvstore.messages import (
+    AskCommitPoint,
+    CellAnswer,
+    CommitPoint,
+    Get,
+    GetRow,
+    Page,
+    ReadResults,
+    Refused,
+    Results,
+    Scan,
+)
 from kvstore.node.effects import Reply, Token
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
 
-ReadRequest = Get | GetRow | Scan | ReadResults
+ReadRequest = Get | GetRow | Scan | ReadResults | AskCommitPoint
 
 
 def answer_read(replica: Replica, token: Token, request: ReadRequest, valid_until: float) -> None:
     """Answer `token` with what the replica's committed cells say."""
-    answer: CellAnswer | Page | Results | Refused
+    answer: CellAnswer | Page | Results | CommitPoint | Refused
     try:
         answer = _answer(replica, request)
     except StorageFailure as error:
@@ -32,15 +43,22 @@ def answer_read(replica: Replica, token: Token, request: ReadRequest, valid_unti
     replica.host.out.append(Reply(token, answer, valid_until))
 
 
-def _answer(replica: Replica, request: ReadRequest) -> CellAnswer | Page | Results:
+def read_cell(replica: Replica, request: Get) -> CellAnswer:
+    """The cell as the replica has applied it. Raises `StorageFailure` when its value cannot be read."""
+    cell = replica.disk.tablet.get(request.row, request.column)
+    if cell is None:
+        return CellAnswer(0, 0, b"")
+    value = cell.value
+    epoch, sequence = cell.version
+    return CellAnswer(epoch, sequence, value if isinstance(value, bytes) else replica.host.engine.read(cell))
+
+
+def _answer(replica: Replica, request: ReadRequest) -> CellAnswer | Page | Results | CommitPoint:
     disk, engine = replica.disk, replica.host.engine
     if isinstance(request, Get):
-        cell = disk.tablet.get(request.row, request.column)
-        if cell is None:
-            return CellAnswer(0, 0, b"")
-        value = cell.value
-        epoch, sequence = cell.version
-        return CellAnswer(epoch, sequence, value if isinstance(value, bytes) else engine.read(cell))
+        return read_cell(replica, request)
+    if isinstance(request, AskCommitPoint):
+        return CommitPoint(replica.tablet, replica.epoch, replica.host.me, disk.commit)
     if isinstance(request, GetRow):
         columns = disk.tablet.columns(request.row, request.start, request.end, request.prefix, request.reverse)
         cells = ((request.row, column, cell) for column, cell in columns)

@@ -33,6 +33,7 @@ from kvstore.messages import (
 from kvstore.mutation import Entry
 from kvstore.node.catchup import CatchUp
 from kvstore.node.leadership import Leadership
+from kvstore.node.secondary import SecondaryReads
 
 if TYPE_CHECKING:
     from kvstore.node.host import Host
@@ -59,6 +60,7 @@ class Replica:
         self.role = Role.OUTSIDER
         self.leadership: Leadership | None = None
         self.catchup: CatchUp | None = None
+        self.secondary_reads = SecondaryReads(self)
         self.damaged: str = self.disk.damage
         """Why this replica is not to be trusted; empty while it is."""
         self.last: int = self.disk.last
@@ -140,6 +142,7 @@ class Replica:
         if self.leadership is not None and not (same_lead and configuration.primary == self.host.me):
             self._step_down(before, configuration)
         self.role = self._role_in(configuration)
+        self.secondary_reads.refuse_all(configuration)
         if self.role != Role.LEARNER and self.catchup is not None:
             self._stop_learning(same_lead)
         if self.role == Role.PRIMARY and self.leadership is not None:
@@ -159,9 +162,6 @@ class Replica:
         if self.host.synced >= self._settled_at:
             self.on_synced(now)
 
-    def _role_in(self, configuration: Configuration) -> Role:
-        if configuration.primary == self.host.me:
-            return Role.PRIMARY
     @property
     def replaced(self) -> bool:
         """Whether other nodes hold all that this one should have held, durably, and it is not among them: the set is full
@@ -172,6 +172,9 @@ class Replica:
         assert self.role == Role.OUTSIDER, "only who belongs to a tablet has a part in it"
         return len(configuration.in_sync) == len(configuration.replicas)
 
+    def _role_in(self, configuration: Configuration) -> Role:
+        if configuration.primary == self.host.me:
+            return Role.PRIMARY
         if self.host.me in configuration.in_sync:
             return Role.SECONDARY
         return Role.LEARNER if self.host.me in configuration.learners else Role.OUTSIDER
@@ -286,6 +289,11 @@ class Replica:
         if self.role == Role.LEARNER:
             return self.catchup is not None and self.catchup.streaming
         return self.role == Role.SECONDARY and self._established == _lead(self.configuration)
+
+    @property
+    def serves_secondary_reads(self) -> bool:
+        """Whether this is a whole member of the set whose log agrees with its primary's."""
+        return self.role == Role.SECONDARY and self.follows and self.intact and self.epoch_is_durable
 
     def _acknowledge(self) -> None:
         if not self.follows or not self.epoch_is_durable:

@@ -66,6 +66,7 @@ _REQUEST_KINDS = frozenset(
         messages.Scan,
         messages.GetMap,
         messages.ReadResults,
+        messages.AskCommitPoint,
     )
 )
 
@@ -298,6 +299,9 @@ class NodeServer:
 
         self._peers.ask(effect.node, effect.request, answered)
 
+    def _flush_again(self, effect: effects.FlushAgain) -> None:
+        self._wake()
+
     def _wake_log(self, effect: effects.WakeLog) -> None:
         self._committer.wake()
 
@@ -312,6 +316,7 @@ _CARRIERS: dict[type, Callable[[NodeServer, Any], None]] = {
     effects.Committed: NodeServer._committed,
     effects.Forward: NodeServer._forward,
     effects.RequestPrimary: NodeServer._request_primary,
+    effects.FlushAgain: NodeServer._flush_again,
     effects.WakeLog: NodeServer._wake_log,
     effects.StopServing: NodeServer._stop_serving,
 }

@@ -189,6 +189,9 @@ class NodeMachine(Machine):
         boot = self.boot
         self.cluster.ask(self, effect.node, effect.request, lambda a: answered(a) if boot == self.boot else None)
 
+    def _flush_again(self, effect: effects.FlushAgain) -> None:
+        self._wake()
+
     def _wake_log(self, effect: effects.WakeLog) -> None:
         if self._wanting_since is None:
             self._wanting_since = self.clock
@@ -248,6 +251,7 @@ _CARRIERS: dict[type, Callable[[NodeMachine, Any], None]] = {
     effects.Committed: NodeMachine._committed,
     effects.Forward: NodeMachine._forward,
     effects.RequestPrimary: NodeMachine._request_primary,
+    effects.FlushAgain: NodeMachine._flush_again,
     effects.WakeLog: NodeMachine._wake_log,
     effects.StopServing: NodeMachine._stop_serving,
 }
