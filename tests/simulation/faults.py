@@ -26,6 +26,7 @@ class Faults:
             (6, self._cut_one_way),
             (4, self._cut_off),
             (2, self._cut_from_coordinator),
+            (3, self._cut_apart),
             (4, self._slow_disk),
             (2, self._failing_disk),
             (3, self._restart_coordinator),
@@ -33,6 +34,7 @@ class Faults:
             (1, self._everything_down),
             (2, self._empty_disk),
             (2, self._disable),
+            (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (2, self._lossy),
             (2, self._slow_network),
         ]
@@ -69,6 +71,14 @@ class Faults:
             node.crash()
             # often faster than anybody notices
             self._later(*self._world.random.choice([(0.01, 0.3), (0.3, 4.0)]), lambda: self._revive(node))
+
+    def _stay_away(self) -> None:
+        """So long that its replicas are rebuilt elsewhere."""
+        node = self._node()
+        if node.alive:
+            self._world.note(node.name, "stays away")
+            node.crash()
+            self._later(4.0, 9.0, lambda: self._revive(node))
 
     def _crash_between_effects(self) -> None:
         node = self._node()
@@ -168,6 +178,13 @@ class Faults:
         others = [other for other in self._names() if other != name]
         picked = self._world.random.choice([others, [o for o in others if not o.startswith("client")]])
         self._block([(name, other) for other in picked] + [(other, name) for other in picked])
+
+    def _cut_apart(self) -> None:
+        """In two: a former primary may keep a secondary, and clients who read there, on its side."""
+        names = self._names()
+        one = [name for name in names if self._world.random.random() < 0.5]
+        other = [name for name in names if name not in one]
+        self._block([(a, b) for a in one for b in other] + [(b, a) for a in one for b in other])
 
     def _cut_from_coordinator(self) -> None:
         name = self._node().name
