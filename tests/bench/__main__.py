@@ -1,7 +1,12 @@
-"""See `tests.bench.cluster`."""
+"""`make bench`: the cluster beside its peers; or, named first, one of the other benchmarks: `make bench ARGS="recovery …"`."""
 
 import sys
 
-from tests.bench.cluster import main
+from tests.bench import cluster, spread
 
-sys.exit(main(sys.argv[1:]))
+OTHERS = {"spread": spread.main}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in OTHERS:
+        sys.exit(OTHERS[sys.argv[1]](sys.argv[2:]))
+    sys.exit(cluster.main(sys.argv[1:]))

@@ -58,7 +58,18 @@ def get(client: Client, rows: list[str], value: bytes) -> Callable[[], object]:
     return call
 
 
-OPERATIONS = {"put": put, "batch": batch, "get": get}
+def get_spread(client: Client, rows: list[str], value: bytes) -> Callable[[], object]:
+    pick = random.choice
+
+    def call() -> object:
+        cell = client.get(pick(rows), COLUMN, spread=True)
+        assert cell is not None, "a get that finds nothing measures nothing"
+        return cell
+
+    return call
+
+
+OPERATIONS = {"put": put, "batch": batch, "get": get, "get_spread": get_spread}
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -122,7 +133,7 @@ def main(coordinators: str, key_file: str, operation: str, *numbers: str) -> Non
     clients = [connect(coordinators, key_file) for _ in range(connections)]
     for client in clients:
         client.get(row(0), COLUMN)  # connected, before the clock runs
-    if operation == "get":
+    if operation.startswith("get"):
         fill(clients[0], size, keys)
     keep_freed_memory()  # as every process of ours that handles large values
     gc.collect()

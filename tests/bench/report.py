@@ -1,6 +1,6 @@
 """The report: a table and a plot of the figures, put into `docs/`.
 
-The table goes between two marks in `docs/benchmarks.md`; what stands around them is written by people.
+Each table goes between two marks in `docs/benchmarks.md`; what stands around them is written by people.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from tests.processes import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "bench" / "cluster.svg"
-BEGIN, END = "<!-- cluster figures: begin -->", "<!-- cluster figures: end -->"
 SYSTEMS = {
     "penncloud": "PennCloud",
     "ceiling": "ceiling",
@@ -65,13 +64,19 @@ def table(figures: Iterable[Figure]) -> str:
     return "\n".join(lines)
 
 
+def put_into_page(name: str, text: str) -> None:
+    """Write `text` between the marks of that name in the page, in place of what is there."""
+    begin, end = f"<!-- {name} figures: begin -->", f"<!-- {name} figures: end -->"
+    page = PAGE.read_text()
+    if begin not in page or end not in page:
+        raise RuntimeError(f"{PAGE} has no place for the table: it wants {begin!r} and {end!r}")
+    before, rest = page.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def into_docs(figures: list[Figure], skipped: dict[str, str], rounds: int, seconds: float) -> None:
     """Write the table into the page and the plot beside it."""
-    page = PAGE.read_text()
-    if BEGIN not in page or END not in page:
-        raise RuntimeError(f"{PAGE} has no place for the table: it wants {BEGIN!r} and {END!r}")
-    before, rest = page.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
     told = [
         f"Median of {rounds} rounds of {seconds:g} s, {os.cpu_count()} processors for servers and load together; in"
         " brackets the median time of one call.",
@@ -79,7 +84,7 @@ def into_docs(figures: list[Figure], skipped: dict[str, str], rounds: int, secon
         table(figures),
     ]
     told += [f"\n{SYSTEMS[name]} was left out: {reason}." for name, reason in skipped.items()]
-    PAGE.write_text(before + BEGIN + "\n" + "\n".join(told) + "\n" + END + after)
+    put_into_page("cluster", "\n".join(told))
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     PLOT.write_text(plot(figures))
 
