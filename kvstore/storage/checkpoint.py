@@ -26,8 +26,8 @@ fsync) to be made before the next step, or None.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
@@ -51,6 +51,7 @@ SYNC_BYTES = 4 * settings.MIB
 VERIFIED_AT_ONCE = 16
 """Chunks that are read back in one call to the thread that does it."""
 
+_NAME = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8,})\.ckpt")
 _FILE = struct.Struct("<8sII")
 _CHUNK = struct.Struct("<IIII")
 _BODY = struct.Struct("<III")
@@ -91,12 +92,8 @@ def checkpoint_name(tablet: int, number: int) -> str:
 
 def parse_name(name: str) -> tuple[int, int] | None:
     """(tablet, number) of a checkpoint's file name; None if it is not one."""
-    stem, dot, suffix = name.partition(".")
-    tablet, dash, number = stem.partition("-")
-    with contextlib.suppress(ValueError):
-        if dot and dash and suffix == "ckpt":
-            return int(tablet, 16), int(number, 16)
-    return None
+    found = _NAME.fullmatch(name)
+    return None if found is None else (int(found[1], 16), int(found[2], 16))
 
 
 class CheckpointWriter:

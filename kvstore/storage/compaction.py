@@ -46,29 +46,33 @@ def compaction_due(engine: Engine) -> int | None:
 
 def compact(engine: Engine, generation: int) -> Generator[Pause, None, None]:
     """Copy what lives in a segment to the end of the log, record by record; each is read, and checked, in a blocking call."""
-    folder = engine.wal.folder
-    reader = folder.reader(generation)
-    records = reader.records()
     found: list[tuple[int, RecordHeader, bytes]] = []
-    while True:
-        yield lambda: found.extend(itertools.islice(records, 1))
-        if not found or generation not in folder.segments:
-            break
-        offset, header, payload = found.pop()
-        replica = engine.tablets.get(header.tablet)
-        if replica is None:
-            continue
-        for key, packed, value in _values(header, payload, generation, offset + RECORD_HEADER):
-            if replica.tablet.packed(key) != packed:
-                continue
-            _, placed = engine.log_cells(Kind.MOVED, header.tablet, [(key, packed)], [value])
-            moved = placed[0][1]
-            assert moved is not None
-            replica.tablet.relocate(key, moved)
-            engine.figures.compacted_bytes += len(value)
-            yield None
+    with engine.wal.folder.reader(generation) as reader:
+        records = reader.records()
+        while True:
+            yield lambda: found.extend(itertools.islice(records, 1))
+            if not found:
+                break
+            offset, header, payload = found.pop()
+            yield from _move(engine, generation, offset, header, payload)
     for damage in reader.damage:
         engine.damage_in_segment(generation, damage)
+
+
+def _move(
+    engine: Engine, generation: int, offset: int, header: RecordHeader, payload: bytes
+) -> Generator[Pause, None, None]:
+    """Move what lives in one record."""
+    for key, packed, value in _values(header, payload, generation, offset + RECORD_HEADER):
+        replica = engine.tablets.get(header.tablet)
+        if replica is None or replica.tablet.packed(key) != packed:
+            continue
+        _, placed = engine.log_cells(Kind.MOVED, header.tablet, [(key, packed)], [value])
+        moved = placed[0][1]
+        assert moved is not None
+        replica.tablet.relocate(key, moved)
+        engine.figures.compacted_bytes += len(value)
+        yield None
 
 
 def _values(

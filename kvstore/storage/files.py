@@ -69,7 +69,7 @@ class FileDoor(Protocol):
         """The names in a folder."""
 
     def makedirs(self, path: str) -> None:
-        """Make a folder, and those above it; fine if it is there."""
+        """Make a folder, and those above it, durably; fine if it is there."""
 
     def exists(self, path: str) -> bool:
         """Whether the name exists."""
@@ -165,7 +165,12 @@ class Files:
 
     def makedirs(self, path: str) -> None:
         """See `FileDoor.makedirs`."""
-        os.makedirs(path, exist_ok=True)
+        if os.path.isdir(path):
+            return
+        above = os.path.dirname(os.path.abspath(path))
+        self.makedirs(above)
+        os.mkdir(path)
+        self.fsync_dir(above)
 
     def exists(self, path: str) -> bool:
         """See `FileDoor.exists`."""

@@ -120,11 +120,11 @@ def _segment(
     finding = SegmentFinding(generation, known.capacity, 0, live, generation >= engine.log_start.segment, counts)
     if not known.whole:
         return finding, []
-    reader = folder.reader(generation, last=generation == folder.last)
-    for offset, header, _ in reader.records():
-        kind = kind_name(header.kind)
-        counts[kind] = counts.get(kind, 0) + 1
-        progress(offset)
+    with folder.reader(generation, last=generation == folder.last) as reader:
+        for offset, header, _ in reader.records():
+            kind = kind_name(header.kind)
+            counts[kind] = counts.get(kind, 0) + 1
+            progress(offset)
     finding.used = reader.end
     return finding, reader.damage
 

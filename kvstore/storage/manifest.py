@@ -58,8 +58,12 @@ def read_manifest(files: FileDoor, folder: str) -> Manifest | None:
     if not files.exists(path):
         return None
     fd = files.open(path)
-    data = files.pread(fd, _MOST, 0)
-    files.close(fd)
+    try:
+        data = files.pread(fd, _MOST, 0)
+    finally:
+        files.close(fd)
+    # a process that was killed may have left this name where the disk does not know it yet; log may be dropped on its word
+    files.fsync_dir(folder)
     if len(data) < _HEAD.size or data[:8] != MAGIC:
         raise FolderDamaged(f"{path} is damaged at byte 0: it is not the identity of a data folder")
     _, version, length, crc = _HEAD.unpack_from(data)

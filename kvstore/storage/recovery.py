@@ -63,11 +63,15 @@ def _load_checkpoints(engine: Engine) -> None:
     engine.files.makedirs(folder)
     newest: dict[int, int] = {}
     names = sorted(engine.files.listdir(folder))
+    # A process that was killed may have left a new name that the disk does not know yet. What the name replaces must not go
+    # before that: a power cut could take the one and not bring back the other.
+    engine.files.fsync_dir(folder)
     for name in names:
         parsed = parse_name(name)
         if parsed is None:
-            engine.files.unlink(f"{folder}/{name}")  # one that was being written when the process ended
-            continue
+            if parse_name(name.removesuffix(".tmp")) is not None:
+                engine.files.unlink(f"{folder}/{name}")  # it was being written when the process ended
+            continue  # somebody else's file
         newest[parsed[0]] = max(newest.get(parsed[0], 0), parsed[1])
         engine.next_checkpoint = max(engine.next_checkpoint, parsed[1] + 1)
     for tablet_id, number in newest.items():

@@ -6,10 +6,12 @@ were written before is what makes the log's syncs fast, and spares are room on d
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import re
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 from kvstore import settings
@@ -25,6 +27,9 @@ from kvstore.storage.segment import (
 )
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SEGMENT_NAME = re.compile(r"[0-9a-f]{8}\.seg")
+_SPARE_NAME = re.compile(r"spare-[0-9a-f]{8,}|new-([0-9a-f]{8,}|spare)")
+"""Other names in the folder are not the log's: somebody else's files are left alone."""
 FILL_AHEAD = 4 * settings.MIB
 """A new segment is filled with zeros so far ahead of its records."""
 FILL_BELOW = settings.MIB
@@ -72,9 +77,9 @@ class SegmentFolder:
         self._capacity = 0  # the active one's
         self._filled = 0  # how far its blocks have been written at some time
         for name in sorted(files.listdir(folder)):
-            if name.endswith(".seg"):
+            if _SEGMENT_NAME.fullmatch(name):
                 self._found_segment(name)
-            elif name.startswith(("spare-", "new-")):
+            elif _SPARE_NAME.fullmatch(name):
                 self._found_spare(name)
         if not self.log_id:
             self.log_id = secrets.randbits(63) + 1
@@ -117,11 +122,20 @@ class SegmentFolder:
         """Segments that are ready for use."""
         return len(self._spares)
 
-    def reader(self, generation: int, last: bool = False) -> SegmentReader:
-        """A reader of one segment's records; `last` as `SegmentReader` takes it."""
+    @contextlib.contextmanager
+    def reader(self, generation: int, last: bool = False) -> Iterator[SegmentReader]:
+        """A reader of one segment's records; `last` as `SegmentReader` takes it.
+
+        It has a descriptor of its own: to read a segment may take long, and `descriptor` closes what was not asked for lately.
+        The number would then be another file's.
+        """
         segment = self.segments[generation]
         header = SegmentHeader(self.log_id, generation, segment.capacity)
-        return SegmentReader(self.files, self.descriptor(generation), header, segment_name(generation), last)
+        fd = self.files.open(f"{self.folder}/{segment_name(generation)}")
+        try:
+            yield SegmentReader(self.files, fd, header, segment_name(generation), last)
+        finally:
+            self.files.close(fd)
 
     def descriptor(self, generation: int) -> int:
         """An open descriptor of the segment, for reading; valid until others were asked for `most_open` times."""
@@ -145,6 +159,7 @@ class SegmentFolder:
         """
         if self._active is not None and self._active[0] == generation:
             return self._active[1]
+        assert generation > self.last, "a segment is begun once: to begin it again would replace it"
         if self._names_unsynced:
             # a spare may still be a segment as far as the disk knows: it would come back with the header of another
             sync_names()

@@ -69,12 +69,13 @@ class Run(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one sync writes. `lsn`: everything up to it is durable afterwards."""
+    """What one sync writes. `lsn`: everything up to it is durable afterwards. `done`: so many runs are on disk already."""
 
     runs: list[Run]
     records: list[_Waiting]
     lsn: int
     bytes: int
+    done: int = 0
 
 
 @dataclass(slots=True)
@@ -139,11 +140,12 @@ class Wal:
             if not segments[generation].whole:
                 continue
             offset = start.offset if start is not None and start.segment == generation else FIRST_RECORD
-            reader = self.folder.reader(generation, last=generation == last)
-            for at, header, payload in reader.records(offset):
-                if header.kind != MARK:
-                    record = Record(header.kind, header.tablet, header.epoch, header.first, payload, at + RECORD_HEADER)
-                    yield Position(generation, at), record
+            with self.folder.reader(generation, last=generation == last) as reader:
+                for at, header, payload in reader.records(offset):
+                    if header.kind != MARK:
+                        place = at + RECORD_HEADER
+                        record = Record(header.kind, header.tablet, header.epoch, header.first, payload, place)
+                        yield Position(generation, at), record
             self._was_read(segments[generation], reader)
             end = reader.end if generation == last else None
         self._ready_to_append(end)
@@ -285,15 +287,18 @@ class Wal:
     def writing(self, batch: Batch) -> Generator[int, None, None]:
         """Write a batch, and yield each descriptor that must be synced before going on; `sync_failed` if that failed.
 
-        Each segment is synced before the next is begun: a reader takes what is not whole before that for damage.
+        Each segment is synced before the next is begun: a reader takes what is not whole before that for damage. A batch that
+        found no room half-way goes on with the run that it stopped at: to begin a segment again that another one has followed
+        would put a new file in its place, and all that it held would be gone.
         """
         try:
-            for run in batch.runs:
+            for run in batch.runs[batch.done :]:
                 fd = self.folder.begin(run.position.segment, run.capacity, self._fdatasync, self._fsync_folder)
                 offset = run.position.offset
                 written = self._files.pwritev(fd, run.buffers, offset)
                 self.folder.fill_ahead(offset, offset + written)
                 yield fd
+                batch.done += 1
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise NoSpace(f"no room for the log in {self.folder.folder}: {error.strerror}") from error

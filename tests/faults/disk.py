@@ -108,6 +108,11 @@ class FaultyDisk:
         found.durable_names = dict(found.names)
         return found
 
+    def after_kill(self) -> FaultyDisk:
+        """The same disk when only the process ended: all that was written is there, and no more of it is durable than was."""
+        self.locked = set()
+        return self
+
     def _surviving_changes(self, chance: random.Random) -> list[tuple[str, str | None, str | None, Inode]]:
         changes = self.name_changes
         how = chance.choice(("none", "all", "prefix", "some"))

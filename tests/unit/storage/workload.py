@@ -82,7 +82,8 @@ class Workload:
                 self.crashes += 1
             if engine is not None:
                 self._forget_durable(engine.wal.synced)
-            self.disk = self.disk.after_crash(self.chance)
+            self.disk = self.disk.after_crash(self.chance) if self.chance.random() < 0.7 else self.disk.after_kill()
+        self.disk = self.disk.after_crash(self.chance)
         self._verify(Engine.open(FOLDER, FaultyFiles(self.disk), self.options))
 
     def _crash_point(self) -> int:
