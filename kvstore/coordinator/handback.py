@@ -6,7 +6,8 @@ nothing but who is there.
 
 A lead goes back only when the set is full, every member in it is punctual, the configuration has not changed for `LEAD_STEADY`,
 and the node has not failed lately: with each fault that is remembered it waits twice as long (`Membership.steady_after`). So
-a node that comes and goes costs its tablets fewer and fewer hand-overs. By then its process is old enough to lead at once.
+a node that comes and goes costs its tablets fewer and fewer hand-overs. By then its process is old enough to lead at once
+(`kvstore.settings` asserts it).
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def hand_back(
         first = _should_lead(now)
         if first is None or first == now.primary or nodes.now - changed_at[now.tablet] < settings.LEAD_STEADY:
             continue
-        if nodes.now < nodes.steady_after(first.node) or not nodes.seasoned(first.node):
+        if nodes.now < nodes.steady_after(first.node):
             continue
-        if all(_stands(now, member, nodes) for member in now.in_sync):
+        if all(nodes.punctual(member.node) for member in now.in_sync):
             return changed(now, nodes, first, now.in_sync, ())
     return None
 
@@ -42,8 +43,3 @@ def _should_lead(now: Configuration) -> Member | None:
     if now.primary is None or len(now.in_sync) != len(now.replicas):
         return None
     return next((member for member in now.in_sync if member.node == now.replicas[0]), None)
-
-
-def _stands(now: Configuration, member: Member, nodes: Membership) -> bool:
-    right = nodes.run_of(member.node) == member and nodes.intact(member.node, now.tablet)
-    return right and nodes.punctual(member.node)

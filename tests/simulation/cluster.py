@@ -31,14 +31,20 @@ class Cluster:
         replication: int = 3,
         min_in_sync: int = 1,
         real_engine: bool = False,
+        rebuild_after: float | None = None,
+        late: int = 0,
     ) -> None:
+        """`late`: the last so many nodes join some seconds after the others."""
         self.real_engine = real_engine
         self.world = World(seed)
         self.network = Network(self.world)
         self.supervised = 0.5
         """Chance that the coordinator is told when a node's process ends."""
         splits = [f"g{index}" for index in range(1, tablets)]
-        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, nodes)
+        self.rebuild_after = rebuild_after
+        self._late = late
+        expected = nodes - late
+        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, expected, rebuild_after)
         self.coordinator = CoordinatorMachine(self, creation)
         self.nodes: dict[str, NodeMachine] = {}
         for index in range(1, nodes + 1):
@@ -51,8 +57,12 @@ class Cluster:
     def start(self) -> None:
         """Start every process."""
         self.coordinator.start()
-        for node in self.nodes.values():
+        nodes = list(self.nodes.values())
+        expected = len(nodes) - self._late
+        for node in nodes[:expected]:
             node.start()
+        for node in nodes[expected:]:
+            self.world.after(self.world.random.uniform(1.0, 6.0), node.join)
 
     # ---------------------------------------------------------------- what happens
 
@@ -193,6 +203,17 @@ class Cluster:
             if not self._may_answer(self.nodes[configuration.primary.node], configuration.tablet):
                 return False
         return bool(self.configurations)
+
+    def out_of_place(self) -> list[str]:
+        """What is not where it belongs, in words: leads, and copies of nodes whose place another has taken."""
+        found = []
+        for tablet, configuration in self.configurations.items():
+            if configuration.primary is None or configuration.primary.node != configuration.replicas[0]:
+                found.append(f"tablet {tablet} is not led by {configuration.replicas[0]}")
+            for name, node in self.nodes.items():
+                if node.engine is not None and name not in configuration.replicas and tablet in node.engine.tablets:
+                    found.append(f"{name} still has a copy of tablet {tablet}")
+        return found
 
     def holders(self, tablet: int) -> list[str]:
         """The nodes that hold everything acknowledged of a tablet, on the disk that they have now."""

@@ -73,6 +73,11 @@ class NodeMachine(Machine):
         self.cluster.coordinator.node_gone(self.name)
         self.cluster.process_ended(self)
 
+    def join(self) -> None:
+        """The machine is there for the first time, if no accident has started it already."""
+        if not self.alive:
+            self.start()
+
     def empty_disk(self) -> None:
         """The folder is made anew: nothing that was there is there any more."""
         assert self.process is None

@@ -36,6 +36,9 @@ class Plan:
     every: float = 0.6
     peace: float = 25.0
     min_in_sync: int = 1
+    rebuild_after: float | None = None
+    late: int = 0
+    """So many of the nodes join while the faults go on."""
     real_engine: bool = False
 
 
@@ -55,8 +58,16 @@ class Outcome:
 
 
 def plan_of(seed: int) -> Plan:
-    """A plan for a seed: mostly three nodes, sometimes more, sometimes a stricter cluster."""
-    shapes = [Plan(), Plan(), Plan(tablets=1), Plan(nodes=4, tablets=3), Plan(nodes=5, tablets=4), Plan(min_in_sync=2)]
+    """A plan for a seed: three nodes, or more with spares among them, or a stricter cluster."""
+    shapes = [
+        Plan(),
+        Plan(tablets=1),
+        Plan(min_in_sync=2),
+        Plan(nodes=4, tablets=3, rebuild_after=2.5, trouble=14.0),
+        Plan(nodes=5, tablets=4),
+        Plan(nodes=5, tablets=3, rebuild_after=2.0, late=1, trouble=14.0),
+        Plan(nodes=7, tablets=4, rebuild_after=3.0, late=2, trouble=14.0),
+    ]
     plan = shapes[seed % len(shapes)]
     plan.real_engine = seed % 5 == 4
     return plan
@@ -65,7 +76,9 @@ def plan_of(seed: int) -> Plan:
 def run(seed: int, plan: Plan | None = None) -> Outcome:
     """Play one run."""
     plan = plan or plan_of(seed)
-    cluster = Cluster(seed, plan.nodes, plan.tablets, min(3, plan.nodes), plan.min_in_sync, plan.real_engine)
+    cluster = Cluster(
+        seed, plan.nodes, plan.tablets, 3, plan.min_in_sync, plan.real_engine, plan.rebuild_after, plan.late
+    )
     groups = [f"g{index}" for index in range(plan.groups)]
     clients = [Client(cluster, number + 1, groups) for number in range(plan.clients)]
     try:
@@ -93,8 +106,12 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
 
 @contextmanager
 def _small_limits() -> Iterator[None]:
-    """Pages, and what a learner may have unsynced, so small that a few dozen cells meet every limit."""
+    """Pages, and what a learner may have unsynced, so small that a few dozen cells meet every limit; patience so short that
+    leads go back between two faults."""
     limits = [
+        (settings, "LEAD_STEADY", 1.5),
+        (settings, "LEAD_STEADY_MOST", 3.0),
+        (settings, "HAND_BACK_PAUSE", 0.2),
         (settings, "SCAN_PAGE_CELLS", 7),
         (catchup, "LOCAL_CELLS_AT_ONCE", 9),
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
@@ -141,7 +158,7 @@ def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:
         raise Broken("a client still waits long after its deadline")
     # what was paused or slow when the faults ended may have cost a member its place since
     _wait_for_full_sets(cluster, plan)
-    world.run(world.now + 0.5)
+    _wait_for_places(cluster, plan)
     cluster.compare_copies()
 
 
@@ -154,6 +171,17 @@ def _wait_for_full_sets(cluster: Cluster, plan: Plan) -> None:
         steady = steady + 1 if cluster.all_in_sync() else 0
     if steady < 6:
         raise Broken(f"{plan.peace} s after the last fault the in-sync sets are not full again")
+
+
+def _wait_for_places(cluster: Cluster, plan: Plan) -> None:
+    """Leads go back to where they belong, and who was replaced has dropped its copies."""
+    world = cluster.world
+    end = world.now + plan.peace
+    while world.now < end and (cluster.out_of_place() or not cluster.all_in_sync()):
+        world.run(world.now + 0.25)
+    if found := cluster.out_of_place():
+        raise Broken(f"{plan.peace} s after all sets were full: {found}")
+    world.run(world.now + 0.5)
 
 
 def _judge(clients: list[Client], groups: list[str]) -> None:

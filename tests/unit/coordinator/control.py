@@ -38,6 +38,7 @@ class Control:
         self.stores = {name: f"{name}-store" for name in self.boots}
         self.intact = dict.fromkeys(self.boots, True)
         self.disk_age = dict.fromkeys(self.boots, 0.0)
+        self.leaving: set[str] = set()
         self.up: set[str] = set()
         self.told: list[Configuration] = []
         self.effects: list[Any] = []
@@ -112,7 +113,14 @@ class Control:
         """A new process: it registers and sends its first heartbeat."""
         self.register(name)
         self.up.add(name)
+        self.leaving.discard(name)
         self.beat(name)
+
+    def join(self, name: str) -> None:
+        """A node that nobody has heard of starts."""
+        self.boots[name] = self.incarnations[name] = 0
+        self.stores[name], self.intact[name], self.disk_age[name] = f"{name}-store", True, 0.0
+        self.boot(name)
 
     def beat(self, names: str = "") -> None:
         """Heartbeats of the nodes that are up, or of `names`."""
@@ -121,7 +129,7 @@ class Control:
                 ReplicaReport(tablet, self.intact[name], "", 0, 0, 0, known_epoch=c.epoch)
                 for tablet, c in self.coordinator._configurations.items()
             ]
-            message = Heartbeat(self.member(name), self.disk_age[name], reports, {})
+            message = Heartbeat(self.member(name), self.disk_age[name], reports, {}, leaving=name in self.leaving)
             self.coordinator.from_node(name, message, self.now)
             self.take()
 
@@ -140,6 +148,11 @@ class Control:
         if told:
             self.request(ProcessExited(name, self.boots[name]))
 
+    def leave(self, name: str) -> None:
+        """A node's process is told to stop, and says so."""
+        self.leaving.add(name)
+        self.beat(name)
+
     def request(self, message: Any) -> Any:
         """A request from outside, and its answer."""
         self.coordinator.request("token", message, self.now)
@@ -150,11 +163,19 @@ class Control:
         """An operator's word."""
         self.request(SetDisabled(name, disabled))
 
-    def ask(self, kind: ChangeKind, member: Member, *, epoch: int | None = None, sender: Member | None = None) -> Any:
+    def ask(
+        self,
+        kind: ChangeKind,
+        member: Member,
+        *,
+        epoch: int | None = None,
+        sender: Member | None = None,
+        tablet: int = 1,
+    ) -> Any:
         """The primary asks for a change; the answer."""
-        now = self.tablet()
+        now = self.tablet(tablet)
         assert now.primary is not None
-        message = ChangeRequest(1, now.epoch if epoch is None else epoch, sender or now.primary, kind, member)
+        message = ChangeRequest(tablet, now.epoch if epoch is None else epoch, sender or now.primary, kind, member)
         self.coordinator.from_node(now.primary.node, message, self.now)
         self.take()
         return self.answers[-1]
