@@ -34,6 +34,25 @@ def is_whole(status: dict[str, Any], replication: int) -> bool:
     return bool(found) and all(each["primary"] and len(each["in_sync"]) == replication for each in found)
 
 
+def are_alike(tablet: dict[str, Any], replication: int) -> bool:
+    """Whether all replicas of the tablet, in a coordinator's status, are in sync and report the same state."""
+    copies = tablet["copies"]
+    states = {(copy["sequence"], copy["commit"], copy["digest"]) for copy in copies}
+    return len(tablet["in_sync"]) == len(copies) == replication and len(states) == 1
+
+
+class Machines:
+    """Where a cluster's processes run: here, all of them. `tests.probe.hosts` has others."""
+
+    def address(self, name: str) -> str:
+        """The address at which the process listens."""
+        return "127.0.0.1"
+
+    def command(self, name: str) -> list[str]:
+        """What a process's command line must begin with to run there."""
+        return []
+
+
 class Store:
     """What both kinds of cluster offer: clients, control, and the coordinator's word on how things stand."""
 
@@ -64,6 +83,30 @@ class Store:
                 return tablet
         raise AssertionError(f"no tablet holds {row!r}")
 
+    def primary_of(self, row: str) -> str:
+        """The node that leads the row's tablet."""
+        primary = self.tablet_of(row)["primary"]
+        assert isinstance(primary, str), f"nobody leads the tablet of {row!r}"
+        return primary
+
+    def wait_until_alike(self, timeout: float = HEALTHY_TIMEOUT) -> dict[str, Any]:
+        """The status, once all replicas of every tablet are in sync and report the same digest at the same commit point:
+        nobody must be writing."""
+        self.wait_until_whole(timeout)
+        differ: list[Any] = []
+
+        def alike() -> dict[str, Any] | None:
+            status = self.status()
+            differ[:] = [each for each in status["tablets"] if not are_alike(each, self.replication)]
+            return None if differ else status
+
+        try:
+            found = wait_for(alike, "all replicas being alike", timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{differ}") from None
+        assert found is not None
+        return found
+
     def wait_until_whole(self, timeout: float = HEALTHY_TIMEOUT) -> dict[str, Any]:
         """The status, once every tablet has a primary and its full in-sync set."""
         seen: dict[str, Any] = {"nodes": [], "tablets": []}
@@ -85,10 +128,12 @@ class Store:
 class StoreCluster(Store):
     """Coordinator and nodes, named as under the supervisor: coordinator, node1, node2, …"""
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, nodes: int = 3, machines: Machines | None = None) -> None:
+        """Nothing runs yet. `folder`: for everything that it keeps. `machines`: where its processes are to run."""
         self.folder = folder
+        self.machines = machines or Machines()
         self.port = free_port_block()
-        self.coordinators = f"127.0.0.1:{self.port}"
+        self.coordinators = f"{self.machines.address('coordinator')}:{self.port}"
         self.key_file = folder / "cluster.key"
         self.replication = min(3, nodes)
         self.names = ["coordinator", *(f"node{number}" for number in range(1, nodes + 1))]
@@ -101,16 +146,22 @@ class StoreCluster(Store):
         """Start the named processes (all, if none is named) that are not running."""
         for name in names or self.names:
             if name not in self._processes or self._processes[name].poll() is not None:
-                self._processes[name] = start(*self._command(name), log=self.folder / f"{name}.log")
+                self._processes[name] = start(
+                    *self._command(name), log=self.folder / f"{name}.log", before=self.machines.command(name)
+                )
+
+    def data_folder(self, name: str) -> Path:
+        """Where the process keeps its data."""
+        return self.folder / name
 
     def _command(self, name: str) -> list[object]:
-        files = ["--data-dir", self.folder / name, "--key-file", self.key_file]
+        files: list[object] = ["--data-dir", self.data_folder(name), "--key-file", self.key_file]
         files += ["--pid-file", self.folder / "run" / f"{name}.pid"]
         index = self.names.index(name)
         if index == 0:
             creation = ["--nodes-expected", len(self.names) - 1, "--create-with", self.folder / "creation.json"]
             return ["-m", "kvstore", "coordinator", "--listen", self.coordinators, *files, *creation]
-        listen = f"127.0.0.1:{self.port + index}"
+        listen = f"{self.machines.address(name)}:{self.port + index}"
         return ["-m", "kvstore", "node", "--id", name, "--listen", listen, *files, "--coordinators", self.coordinators]
 
     def pid(self, name: str) -> int:
@@ -121,6 +172,22 @@ class StoreCluster(Store):
         self._processes[name].send_signal(number)
         if number == signal.SIGKILL:
             self._processes[name].wait()
+
+    def kill_all(self) -> None:
+        """As a power cut: every process is killed before any of their deaths is looked at."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGKILL)
+        for process in self._processes.values():
+            process.wait()
+
+    def kill_and_tell(self, name: str) -> None:
+        """As under the supervisor: kill the process, reap it, and tell the coordinator that it is gone."""
+        self.kill(name)
+        admin = self.admin()
+        try:
+            admin.process_exited(name, self.pid(name))
+        finally:
+            admin.close()
 
     def end(self, name: str) -> None:
         """Have the process stop in order; it is gone when this returns."""

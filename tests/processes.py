@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -79,11 +79,15 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-def start(*arguments: object, log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """This Python with `arguments`, in the repository, its output appended to `log`, in a session of its own."""
+def start(
+    *arguments: object, log: Path, env: dict[str, str] | None = None, before: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """This Python with `arguments`, in the repository, its output appended to `log`, in a session of its own.
+
+    `before`: a command that becomes the one that is written after it, in the same process, as `env` and `nice` do."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+            [*before, sys.executable, *map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The balancer's surroundings, for the tests that probe it."""
+"""What the probes share: a store that may be harmed, and the balancer's surroundings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster import StoreCluster
 from tests.probe.balancer import Site
 from tests.processes import accepts, end, free_port_block, start, wait_for
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
+    """A coordinator and three nodes for one module's tests to harm, by way of `harmed`."""
+    cluster = StoreCluster(tmp_path_factory.mktemp("store"))
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def harmed(store: StoreCluster) -> StoreCluster:
+    """The store with everything running and every replica in sync, whatever the test before did to it."""
+    store.start()
+    store.wait_until_whole()
+    return store
 
 
 @pytest.fixture(scope="module")

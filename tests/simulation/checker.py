@@ -35,6 +35,11 @@ class Operation:
     result: Any = None
     """A read's value (None: absent), read_all's State, a write's index of the failed requirement (None: done)."""
 
+    @property
+    def known(self) -> bool:
+        """Whether somebody knows what came of it."""
+        return self.end < math.inf
+
     def __str__(self) -> str:
         end = "?" if self.end == math.inf else f"{self.end:.4f}"
         what = self.key if self.kind == "read" else f"{list(self.requires)} {list(self.changes)}"
