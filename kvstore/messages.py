@@ -3,8 +3,7 @@
 Who speaks to whom:
 
 - client → node: `Write`, `Get`, `GetRow`, `Scan`, `GetMap`; answers `Written`, `CellAnswer`, `Page`, `TabletMap`, or
-  `Refused`. In the same way a learner asks its primary `Get`, `Scan` and `ReadResults` (answered with `Results`), and a
-  secondary `AskCommitPoint` (answered with `CommitPoint`).
+  `Refused`. Nodes ask each other `Get`, `GetRow` and `Scan` too, and what `kvstore.questions` has.
 - node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
   `PeerRefusal`, `CommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
@@ -464,33 +463,6 @@ class Page:
     cells: list[tuple[str, str, int, int, int, bytes]]
     more: bool
     commit: int
-
-
-@dataclass(slots=True)
-class AskCommitPoint:
-    """A secondary that wants to answer reads asks its primary how far it must have applied first. Answered with the
-    `CommitPoint` of that moment, under a lease as any read; refused when the primary's epoch is not `epoch`."""
-
-    tablet: int
-    epoch: int
-
-
-@dataclass(slots=True)
-class ReadResults:
-    """A learner asks its primary for the table of remembered results (see `kvstore.storage.results`)."""
-
-    tablet: int
-    epoch: int
-
-
-@dataclass(slots=True)
-class Results:
-    """The remembered results as of `commit`, in the table's own encoding, and the tablet's digest there."""
-
-    commit: int
-    commit_epoch: int
-    encoded: bytes
-    digest: int
 
 
 @dataclass(slots=True)

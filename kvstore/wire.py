@@ -17,7 +17,7 @@ kind ends the connection: there is no telling where the next one would begin, or
 `request id`: a request's sender picks it (it must differ from its others in flight on the connection, and not be 0); the
 answer repeats it. Messages that want no answer carry 0. Answers come in any order.
 
-`kind` is a number of `KINDS` below. The fields are those of the dataclass in `kvstore.messages`, in order, as
+`kind` is a number of `KINDS` below. The fields are those of the dataclass in `kvstore.messages` or `questions`, in order, as
 `kvstore.codec` writes them, with these exceptions, which keep values out of msgpack and hot messages small:
 
     Write        [.., tablet, range version, patience, header: bin]          bulk = the mutation's bulk part
@@ -41,7 +41,7 @@ from typing import Any
 
 import msgpack
 
-from kvstore import messages, settings
+from kvstore import messages, questions, settings
 from kvstore.codec import Malformed, reader, writer
 from kvstore.mutation import Buffer, Entry, Mutation, decode_entry, decode_header
 
@@ -62,14 +62,16 @@ KINDS: dict[int, type] = {
     9: messages.Page,
     10: messages.GetMap,
     11: messages.TabletMap,
-    12: messages.ReadResults,
-    13: messages.Results,
+    12: questions.ReadResults,
+    13: questions.Results,
+    14: questions.ReadChanges,
+    15: questions.Changes,
     32: messages.Establish,
     33: messages.Append,
     34: messages.Acknowledge,
     35: messages.PeerRefusal,
     36: messages.CommitPoint,
-    37: messages.AskCommitPoint,
+    37: questions.AskCommitPoint,
     38: messages.Join,
     39: messages.JoinAccepted,
     40: messages.CaughtUp,
@@ -202,8 +204,8 @@ def _write_append(message: messages.Append, request_id: int) -> list[Buffer]:
     return frame([*head, message.previous_epoch, message.previous, message.commit, described], bulk, total)
 
 
-def _write_results(message: messages.Results, request_id: int) -> list[Buffer]:
-    fields = [NUMBERS[messages.Results], request_id, message.commit, message.commit_epoch, message.digest]
+def _write_results(message: questions.Results, request_id: int) -> list[Buffer]:
+    fields = [NUMBERS[questions.Results], request_id, message.commit, message.commit_epoch, message.digest]
     return frame(fields, [message.encoded], len(message.encoded))
 
 
@@ -213,7 +215,7 @@ _SPECIAL_WRITERS: dict[type, Callable[[Any, int], list[Buffer]]] = {
     messages.CellAnswer: _write_cell_answer,
     messages.Page: _write_page,
     messages.Append: _write_append,
-    messages.Results: _write_results,
+    questions.Results: _write_results,
 }
 
 
@@ -336,9 +338,9 @@ def _read_append(fields: list[Any], bulk: Buffer) -> messages.Append:
     return messages.Append(tablet, epoch, messages.Member(node, incarnation), previous_epoch, previous, entries, commit)
 
 
-def _read_results(fields: list[Any], bulk: Buffer) -> messages.Results:
+def _read_results(fields: list[Any], bulk: Buffer) -> questions.Results:
     commit, commit_epoch, digest = _checked_fields(fields, int, int, int)
-    return messages.Results(commit, commit_epoch, bytes(bulk), digest)
+    return questions.Results(commit, commit_epoch, bytes(bulk), digest)
 
 
 def _plain_reader(kind: type) -> Callable[[list[Any], Buffer], Any]:
@@ -358,6 +360,6 @@ _READERS: dict[int, Callable[[list[Any], Buffer], Any]] = {
     WRITTEN_MANY: _read_written_many,
     CELL_ANSWER: _read_cell_answer,
     NUMBERS[messages.Page]: _read_page,
-    NUMBERS[messages.Results]: _read_results,
+    NUMBERS[questions.Results]: _read_results,
     APPEND: _read_append,
 }

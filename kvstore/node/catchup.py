@@ -5,10 +5,13 @@
                   └── the stream broke ──┴───────────┘
 
 It cuts its tail and marks itself as not to be trusted, durably; joins, and from then on logs the primary's stream without
-applying it; reads all keys and versions of the tablet, page by page, with the store's ordinary scan; fetches the values
-that differ and installs them with their versions. What lies between two keys of a page and is not in it is gone (trap 18).
+applying it; and makes its cells those of the primary. What it has applied was committed, so of each range of keys it asks what
+is newer than that, and for a digest of the rest (`kvstore.storage.difference`). Where the digests agree nothing else differs;
+where they do not, something was deleted: there it asks for finer digests, and where those differ for all keys and versions,
+with the store's ordinary scan. What lies between two keys of such a page and is not in it is gone (trap 18).
+
 Then it takes the remembered results with their commit point c, waits until the stream has brought it everything up to
-c, and seals: held-back entries up to c are applied to cells that are not newer. The stream began before the first page was
+c, and seals: held-back entries up to c are applied to cells that are not newer. The stream began before the first range was
 read, and its first entry follows the commit point of that moment (trap 19); so nothing is missing.
 
 Once `finished` it has told its primary so, and may be counted as a member without knowing it: it starts over only when the
@@ -19,15 +22,20 @@ Values whose version is the same are taken to be the same. A replica that was fo
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvstore import settings
-from kvstore.messages import CaughtUp, CellAnswer, Get, Join, JoinAccepted, Page, ReadResults, Results, Scan
+from kvstore.messages import CaughtUp, CellAnswer, Get, Join, JoinAccepted, Page, Scan
 from kvstore.mutation import Version
 from kvstore.node.effects import RequestPrimary
+from kvstore.questions import Changes, ReadChanges, ReadResults, Results
+from kvstore.storage.cell import BULK, StoredCell
+from kvstore.storage.cellkey import cell_key, split_key
+from kvstore.storage.difference import doubtful
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
@@ -44,6 +52,7 @@ AGAIN = 0.3
 AGAIN_MOST = 5.0
 
 Key = tuple[str, str]
+Question = Get | Scan | ReadChanges | ReadResults
 Installed = tuple[str, str, Version | None, bytes | None]
 
 
@@ -57,6 +66,25 @@ class Stage(Enum):
     CLOSING = "closing"  # results are fetched; the stream must reach their commit point
     SEALING = "sealing"  # the end of learning is on its way to the disk
     FINISHED = "finished"  # trusted again; the primary is told until a configuration answers
+
+
+class Care(Enum):
+    """How closely a range of keys is compared."""
+
+    COARSE = "coarse"  # what is newer, and one digest of the rest
+    FINE = "fine"  # the same, with many digests: something was deleted
+    KEYS = "keys"  # every key with its version
+
+
+class Range(NamedTuple):
+    """Keys that are still to be compared."""
+
+    care: Care
+    low: bytes
+    high: bytes | None
+
+
+EVERYTHING = Range(Care.COARSE, b"", None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -76,11 +104,12 @@ class CatchUp:
         self._host = replica.host
         self._attempt = replica.next_attempt()
         self._stage = Stage.WAITING
-        self._questions: dict[int, Get | Scan | ReadResults] = {}
+        self._questions: dict[int, Question] = {}
         self._number = 0
         self._asked_at = 0.0
         self._patience = AGAIN
-        self._cursor: Key | None = ("", "")
+        self._since = Version(0, 0)
+        self._ranges: deque[Range] = deque([EVERYTHING])
         self._fetches: deque[Get | Scan] = deque()
         self._unsynced_bytes = 0
         self.installed_at = 0
@@ -89,7 +118,9 @@ class CatchUp:
         self._seen = -1
         self._cells_total = 0
         self._cells_done = 0
+        self._cells_copied = 0
         self._bytes_done = 0
+        self._began = self._now = 0.0
 
     @property
     def streaming(self) -> bool:
@@ -103,13 +134,28 @@ class CatchUp:
 
     @property
     def progress(self) -> dict[str, int]:
-        """For the console."""
-        return {"cells_done": self._cells_done, "cells_total": self._cells_total, "bytes_done": self._bytes_done}
+        """For the console: how many cells are compared, of about how many; cells and bytes of values that were copied; seconds
+        that the rest will take at the pace so far, -1 when that cannot be told."""
+        return {
+            "cells_done": self._cells_done,
+            "cells_total": self._cells_total,
+            "cells_copied": self._cells_copied,
+            "bytes_done": self._bytes_done,
+            "seconds_left": self._seconds_left,
+        }
+
+    @property
+    def _seconds_left(self) -> int:
+        if not self._cells_done:
+            return -1
+        left = max(0, self._cells_total - self._cells_done)
+        return math.ceil((self._now - self._began) * left / self._cells_done)
 
     # ---------------------------------------------------------------- beginning
 
     def tick(self, now: float) -> None:
         """Begin when it is this tablet's turn; repeat what got no answer."""
+        self._now = now
         if self._stage == Stage.WAITING and len(self._host.learning) < LEARNING_AT_ONCE:
             self._host.learning.add(self._replica.tablet)
             self._mark()
@@ -135,15 +181,17 @@ class CatchUp:
         self._stage = Stage.MARKING
         # what is applied is compared with the primary's cells, so replay must apply it too before it cuts the tail: the
         # log knows of a commit point only from what came after it
-        self._host.engine.append_commit(self._replica.tablet, self._replica.disk.commit)
+        disk = self._replica.disk
+        self._host.engine.append_commit(self._replica.tablet, disk.commit)
         self._replica.settle(self._host.engine.begin_learning(self._replica.tablet))
+        self._since = Version(disk.commit_epoch, disk.commit) if disk.tablet.cells else Version(0, 0)
 
     def start_over(self) -> None:
         """The stream has a hole: join anew. What was installed stays, and need not be sent again."""
         self._attempt = self._replica.next_attempt()
         self._questions.clear()
         self._fetches.clear()
-        self._cursor = ("", "")
+        self._ranges = deque([EVERYTHING])
         self._cells_done = 0
         self._results = None
         self._host.learning.add(self._replica.tablet)
@@ -194,12 +242,13 @@ class CatchUp:
         elif self._stage == Stage.JOINING:
             self._replica.begin_stream(message.start, message.start_epoch)
             self._cells_total = message.cells
+            self._began = now
             self._stage = Stage.COMPARING
             self._go_on(now)
 
     # ---------------------------------------------------------------- comparing
 
-    def _ask(self, request: Get | Scan | ReadResults, now: float) -> None:
+    def _ask(self, request: Question, now: float) -> None:
         self._number += 1
         self._questions[self._number] = request
         self._asked_at = now
@@ -212,19 +261,27 @@ class CatchUp:
         """Ask for what is needed next, as far as there is room for the answers."""
         while self._fetches and len(self._questions) < FETCHES_AT_ONCE and self._unsynced_bytes < UNSYNCED_BYTES:
             self._ask(self._fetches.popleft(), now)
-        if self._questions or self._fetches:
+        if self._questions or self._fetches or self._unsynced_bytes >= UNSYNCED_BYTES:
             return
         replica = self._replica
-        assert replica.configuration is not None
-        version = replica.configuration.range_version
-        if self._stage == Stage.COMPARING and self._cursor is not None:
-            row, column = self._cursor
-            self._ask(Scan(replica.tablet, version, row, column, None, None, None, False, True), now)
+        if self._stage == Stage.COMPARING and self._ranges:
+            self._ask(self._about(self._ranges[0]), now)
         elif self._stage == Stage.COMPARING:
             self._stage = Stage.CLOSING
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
         elif self._results is None:
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
+
+    def _about(self, part: Range) -> Question:
+        """The question that compares a range."""
+        replica = self._replica
+        assert replica.configuration is not None
+        version = replica.configuration.range_version
+        if part.care is Care.KEYS:
+            end, end_column = (None, None) if part.high is None else split_key(part.high)
+            return Scan(replica.tablet, version, *split_key(part.low), end, end_column, None, False, True)
+        fine = part.care is Care.FINE
+        return ReadChanges(replica.tablet, version, part.low, part.high, *self._since, fine)
 
     def answered(self, token: CatchUpToken, message: object | None, now: float) -> None:
         """The primary's answer to a question; anything but the answer is asked again a little later."""
@@ -233,7 +290,9 @@ class CatchUp:
         request = self._questions.pop(token.number, None)
         if request is None:
             return
-        if isinstance(request, Scan) and isinstance(message, Page):
+        if isinstance(request, ReadChanges) and isinstance(message, Changes):
+            self._changes_came(message)
+        elif isinstance(request, Scan) and isinstance(message, Page):
             self._page_came(request, message)
         elif isinstance(request, Get) and isinstance(message, CellAnswer):
             self._install([_installed(request, message)])
@@ -242,14 +301,46 @@ class CatchUp:
             self.stream_moved()
             return
         else:
-            if not isinstance(request, ReadResults) and not _is_keys(request):
+            if isinstance(request, Get | Scan) and not _is_keys(request):
                 self._fetches.append(request)
             return
         self._go_on(now)
 
+    def _changes_came(self, changes: Changes) -> None:
+        """What is newer at the primary in the first part of a range, and digests of the rest."""
+        asked = self._ranges.popleft()
+        end = changes.marks[-1][0]
+        if end != asked.high:
+            assert end is not None, "what goes on behind it has an end"
+            assert asked.low < end, "an answer goes forward"
+            self._ranges.appendleft(Range(asked.care, end, asked.high))
+        closer = Care.FINE if asked.care is Care.COARSE else Care.KEYS
+        differing = doubtful(self._replica.disk.tablet, asked.low, changes.cells, changes.marks)
+        self._ranges.extendleft(Range(closer, low, high) for low, high in reversed(differing))
+        if asked.care is Care.COARSE:
+            self._cells_done += changes.examined
+        self._take_over(changes.cells)
+
+    def _take_over(self, cells: list[tuple[bytes, bytes]]) -> None:
+        """Install small cells as they were told; let the values of large ones be fetched."""
+        replica = self._replica
+        tablet = replica.disk.tablet
+        assert replica.configuration is not None
+        installed: list[Installed] = []
+        for key, packed in cells:
+            own = tablet.packed(key)
+            if own is not None and own.startswith(packed):
+                continue  # an earlier attempt took it over
+            row, column = split_key(key)
+            if packed[16] == BULK:
+                self._fetches.append(Get(replica.tablet, replica.configuration.range_version, row, column))
+            else:
+                installed.append((row, column, StoredCell((packed,)).version, packed[17:]))
+        self._install(installed)
+
     def _page_came(self, request: Scan, page: Page) -> None:
         if _is_keys(request):
-            self._compare((request.start, request.start_column), page)
+            self._compare(page)
             return
         self._install([(row, column, Version(e, s), value) for row, column, e, s, _, value in page.cells])
         if page.more and request.end is not None:
@@ -268,23 +359,24 @@ class CatchUp:
                 )
                 self._fetches.appendleft(rest)
 
-    def _compare(self, low: Key, page: Page) -> None:
+    def _compare(self, page: Page) -> None:
         """Hold a page of the primary's keys against the own cells of the same range."""
-        high = (page.cells[-1][0], page.cells[-1][1] + "\0") if page.more else None
-        tablet = self._replica.disk.tablet
+        asked = self._ranges.popleft()
+        high = cell_key(page.cells[-1][0], page.cells[-1][1] + "\0") if page.more else asked.high
         own: dict[Key, Version] = {}
-        for row, column, cell in tablet.scan(low[0], low[1], *(high or (None, None))):
+        for key, packed in self._replica.disk.tablet.walk(asked.low, high):
             if len(own) >= LOCAL_CELLS_AT_ONCE:
-                high = (row, column)  # the rest of the page is read again, with the own cells from here on
+                high = key  # the rest of the page is read again, with the own cells from here on
                 break
-            own[row, column] = cell.version
-        cells = [cell for cell in page.cells if high is None or (cell[0], cell[1]) < high]
+            own[split_key(key)] = StoredCell((packed,)).version
+        if high != asked.high:
+            assert high is not None, "only the last part of a range has no end"
+            self._ranges.appendleft(Range(Care.KEYS, high, asked.high))
+        cells = [cell for cell in page.cells if high is None or cell_key(cell[0], cell[1]) < high]
         there = {(cell[0], cell[1]) for cell in cells}
         self._install([(row, column, None, None) for row, column in own if (row, column) not in there])
         differs = [own.get((c[0], c[1])) != (c[2], c[3]) for c in cells]
         self._plan_fetches(cells, differs)
-        self._cells_done += len(cells)
-        self._cursor = high
 
     def _plan_fetches(self, cells: list[tuple[str, str, int, int, int, bytes]], differs: list[bool]) -> None:
         """A large value by itself; a run of small ones that differ in one scan."""
@@ -313,6 +405,7 @@ class CatchUp:
         if not cells:
             return
         size = sum(len(value) for _, _, _, value in cells if value is not None)
+        self._cells_copied += len(cells)
         self._bytes_done += size
         self._unsynced_bytes += size
         self.installed_at = self._host.engine.install(self._replica.tablet, cells)
@@ -342,7 +435,7 @@ class CatchUp:
         )
 
 
-def _is_keys(request: Get | Scan) -> bool:
+def _is_keys(request: Question) -> bool:
     return isinstance(request, Scan) and request.keys_only
 
 

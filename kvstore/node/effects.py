@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from kvstore.errors import NotPrimary
 from kvstore.messages import (
-    AskCommitPoint,
     Beacon,
     ChangeRequest,
     Get,
@@ -19,11 +18,11 @@ from kvstore.messages import (
     Grant,
     Heartbeat,
     PeerMessage,
-    ReadResults,
     Refused,
     ReplicaDamaged,
     Scan,
 )
+from kvstore.questions import AskCommitPoint, ReadChanges, ReadResults
 
 NOT_PRIMARY_ANY_MORE = Refused(NotPrimary.__name__, "the lease ran out before the answer could be sent")
 """What a read is answered when its lease did not last (see `Reply`)."""
@@ -92,7 +91,7 @@ class RequestPrimary:
     `Node.primary_answered(token, …)`."""
 
     node: str
-    request: Get | Scan | ReadResults | AskCommitPoint
+    request: Get | Scan | ReadChanges | ReadResults | AskCommitPoint
     token: Token
 
 

@@ -28,7 +28,6 @@ from kvstore.messages import (
     Acknowledge,
     Announce,
     Append,
-    AskCommitPoint,
     Beacon,
     CaughtUp,
     CellAnswer,
@@ -47,7 +46,6 @@ from kvstore.messages import (
     Member,
     PeerMessage,
     PeerRefusal,
-    ReadResults,
     Register,
     Registered,
     Relinquish,
@@ -59,9 +57,11 @@ from kvstore.node.catchup import CatchUpToken
 from kvstore.node.effects import Effect, FlushAgain, Reply, SendPeer, StopServing, Token, WakeLog
 from kvstore.node.host import Host
 from kvstore.node.lease import Leases
+from kvstore.node.reads import ReadRequest
 from kvstore.node.replica import Replica, Role
 from kvstore.node.rows import check_read, check_rows
 from kvstore.node.secondary import CommitPointToken
+from kvstore.questions import AskCommitPoint, ReadResults
 
 PAUSE = 0.5
 """Seconds between two ticks after which this process must have been paused."""
@@ -266,7 +266,7 @@ class Node:
     def client_request(
         self,
         token: Token,
-        request: Write | Get | GetRow | Scan | ReadResults | AskCommitPoint | GetMap,
+        request: Write | ReadRequest | GetMap,
         now: float,
         forwarded: bool = False,
     ) -> None:
@@ -301,9 +301,7 @@ class Node:
             if self._may_read(token, request, configuration):
                 replica.leadership.read(token, request, now)
 
-    def _may_read(
-        self, token: Token, request: Get | GetRow | Scan | ReadResults | AskCommitPoint, configuration: Configuration
-    ) -> bool:
+    def _may_read(self, token: Token, request: ReadRequest, configuration: Configuration) -> bool:
         """Whether what is asked for lies in the tablet; if not, `token` is refused."""
         try:
             check_read(request, configuration)

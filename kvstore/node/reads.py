@@ -10,36 +10,38 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from kvstore import settings
-from kvstore.errors import StorageFailure, Unavailable
-from kvstore.messages import (
-    AskCommitPoint,
-    CellAnswer,
-    CommitPoint,
-    Get,
-    GetRow,
-    Page,
-    ReadResults,
-    Refused,
-    Results,
-    Scan,
-)
+from kvstore.errors import StorageFailure, TryAgain, Unavailable
+from kvstore.messages import CellAnswer, CommitPoint, Get, GetRow, Page, Refused, Scan
+from kvstore.mutation import Version
 from kvstore.node.effects import Reply, Token
+from kvstore.questions import AskCommitPoint, Changes, ReadChanges, ReadResults, Results
+from kvstore.storage.difference import newer_part
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
 
-ReadRequest = Get | GetRow | Scan | ReadResults | AskCommitPoint
+ReadRequest = Get | GetRow | Scan | ReadChanges | ReadResults | AskCommitPoint
+Answer = CellAnswer | Page | Changes | Results | CommitPoint
+
+COARSE_PART_CELLS = 2048
+"""Cells that an answer with one mark is about, so that it takes a millisecond or two (trap 29)."""
+FINE_CELLS = 64
+"""Cells of one mark, where marks are to be fine."""
+FINE_PART_CELLS = 1024
+"""Cells that an answer with fine marks is about: their digests are not at hand, and take a microsecond each (trap 29)."""
 
 
 def answer_read(replica: Replica, token: Token, request: ReadRequest, valid_until: float) -> None:
     """Answer `token` with what the replica's committed cells say."""
-    answer: CellAnswer | Page | Results | CommitPoint | Refused
+    answer: Answer | Refused
     try:
         answer = _answer(replica, request)
     except StorageFailure as error:
         # another replica has the value: the coordinator will make one of those primary
         replica.report_damage(f"a value could not be read: {error}")
         answer = Refused(Unavailable.__name__, f"a value could not be read on {replica.host.name}", None)
+    except TryAgain as error:
+        answer = Refused(Unavailable.__name__, str(error), None)
     replica.host.out.append(Reply(token, answer, valid_until))
 
 
@@ -53,12 +55,14 @@ def read_cell(replica: Replica, request: Get) -> CellAnswer:
     return CellAnswer(epoch, sequence, value if isinstance(value, bytes) else replica.host.engine.read(cell))
 
 
-def _answer(replica: Replica, request: ReadRequest) -> CellAnswer | Page | Results | CommitPoint:
+def _answer(replica: Replica, request: ReadRequest) -> Answer:
     disk, engine = replica.disk, replica.host.engine
     if isinstance(request, Get):
         return read_cell(replica, request)
     if isinstance(request, AskCommitPoint):
         return CommitPoint(replica.tablet, replica.epoch, replica.host.me, disk.commit)
+    if isinstance(request, ReadChanges):
+        return _changes(disk.tablet, request)
     if isinstance(request, GetRow):
         columns = disk.tablet.columns(request.row, request.start, request.end, request.prefix, request.reverse)
         cells = ((request.row, column, cell) for column, cell in columns)
@@ -82,3 +86,19 @@ def _page(engine: Any, cells: Iterator[tuple[str, str, Any]], limit: int | None,
         epoch, sequence = cell.version
         page.append((row, column, epoch, sequence, cell.size, value))
     return Page(page, False, commit)
+
+
+def _changes(tablet: Any, request: ReadChanges) -> Changes:
+    since = Version(request.since_epoch, request.since_sequence)
+    if not request.fine:
+        part = newer_part(tablet, request.start, request.end, since, COARSE_PART_CELLS)
+        return Changes(part.cells, [(part.end, part.rest)], part.examined)
+    answer = Changes([], [], 0)
+    low: bytes | None = request.start
+    while low is not None and answer.examined < FINE_PART_CELLS and len(answer.cells) < settings.SCAN_PAGE_CELLS:
+        part = newer_part(tablet, low, request.end, since, FINE_CELLS)
+        answer.cells += part.cells
+        answer.marks.append((part.end, part.rest))
+        answer.examined += part.examined
+        low = part.end if part.end != request.end else None
+    return answer

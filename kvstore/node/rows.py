@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from kvstore.errors import BadRequest, CrossTabletBatch, WrongTablet
 from kvstore.keys import GroupRule, in_range
-from kvstore.messages import AskCommitPoint, Configuration, Get, GetRow, ReadResults, Scan
+from kvstore.messages import Configuration, Get, GetRow, Scan
 from kvstore.mutation import Header
+from kvstore.questions import AskCommitPoint, ReadChanges, ReadResults
 
 
 def check_rows(header: Header, configuration: Configuration, rule: GroupRule) -> None:
@@ -29,7 +30,9 @@ def check_rows(header: Header, configuration: Configuration, rule: GroupRule) ->
         raise CrossTabletBatch("the rows of a batch must lie in one group")
 
 
-def check_read(request: Get | GetRow | Scan | ReadResults | AskCommitPoint, configuration: Configuration) -> None:
+def check_read(
+    request: Get | GetRow | Scan | ReadResults | ReadChanges | AskCommitPoint, configuration: Configuration
+) -> None:
     """Raise `WrongTablet` unless the row that is read lies in the tablet, `BadRequest` for a limit below 1."""
     if isinstance(request, Get | GetRow) and not in_range(request.row, configuration.start, configuration.end):
         raise WrongTablet(f"row {request.row!r} is not in tablet {configuration.tablet}")

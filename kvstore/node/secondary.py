@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 
 from kvstore import errors, settings
 from kvstore.errors import StorageFailure
-from kvstore.messages import AskCommitPoint, CommitPoint, Configuration, Get
+from kvstore.messages import CommitPoint, Configuration, Get
 from kvstore.node.effects import Reply, RequestPrimary, Token
 from kvstore.node.reads import read_cell
+from kvstore.questions import AskCommitPoint
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica

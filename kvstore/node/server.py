@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 import gevent.event
 
-from kvstore import clock, messages, settings, wire
+from kvstore import clock, messages, questions, settings, wire
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
 from kvstore.dialer import Dialer
@@ -65,8 +65,9 @@ _REQUEST_KINDS = frozenset(
         messages.GetRow,
         messages.Scan,
         messages.GetMap,
-        messages.ReadResults,
-        messages.AskCommitPoint,
+        questions.ReadResults,
+        questions.ReadChanges,
+        questions.AskCommitPoint,
     )
 )
 

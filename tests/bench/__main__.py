@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import cluster, spread
+from tests.bench import cluster, recovery, spread
 
-OTHERS = {"spread": spread.main}
+OTHERS = {"recovery": recovery.main, "spread": spread.main}
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in OTHERS:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kvstore import settings
-from kvstore.node import catchup
+from kvstore.node import catchup, reads
 from tests.simulation.checker import first_contradiction
 from tests.simulation.clients import Client
 from tests.simulation.cluster import Broken, Cluster
@@ -113,6 +113,9 @@ def _small_limits() -> Iterator[None]:
         (settings, "LEAD_STEADY_MOST", 3.0),
         (settings, "HAND_BACK_PAUSE", 0.2),
         (settings, "SCAN_PAGE_CELLS", 7),
+        (reads, "COARSE_PART_CELLS", 12),
+        (reads, "FINE_CELLS", 2),
+        (reads, "FINE_PART_CELLS", 6),
         (catchup, "LOCAL_CELLS_AT_ONCE", 9),
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
         (catchup, "FETCHES_AT_ONCE", 2),

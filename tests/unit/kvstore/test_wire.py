@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
-from kvstore import messages, settings
+from kvstore import messages, questions, settings
 from kvstore.codec import Malformed
 from kvstore.errors import BadRequest
-from kvstore.messages import Append, CellAnswer, Member, Page, Results, TabletMap, Write
+from kvstore.messages import Append, CellAnswer, Member, Page, TabletMap, Write
 from kvstore.mutation import Entry, Mutation, decode_header, encode_header
+from kvstore.questions import Results
 from kvstore.wire import FRAME, KINDS, WrittenMany, decode, encode, encode_get, open_message
 
 UINT = st.integers(min_value=0, max_value=2**64 - 1)
@@ -123,8 +124,9 @@ class TestRoundTrip:
         parts_of_others = {messages.Member, messages.Configuration, messages.ReplicaReport, messages.PeerMessage}
         declared = {
             found
-            for _, found in inspect.getmembers(messages, dataclasses.is_dataclass)
-            if found.__module__ == messages.__name__
+            for module in (messages, questions)
+            for _, found in inspect.getmembers(module, dataclasses.is_dataclass)
+            if found.__module__ == module.__name__
         }
         assert declared - parts_of_others == set(KINDS.values())
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kvstore import settings
-from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReadResults, ReplicaDamaged, Written
+from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReplicaDamaged, Written
 from kvstore.mutation import Op
 from kvstore.node import catchup
 from kvstore.node.effects import RequestPrimary
+from kvstore.questions import ReadResults
 from kvstore.storage.replica import Learning
 from tests.simulation.disk import SimulatedEngine
 from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_large

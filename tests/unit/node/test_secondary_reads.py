@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from kvstore import settings
-from kvstore.messages import AskCommitPoint, CellAnswer, CommitPoint, Get, Refused, ReplicaDamaged
+from kvstore.messages import CellAnswer, CommitPoint, Get, Refused, ReplicaDamaged
 from kvstore.node import effects, secondary
 from kvstore.node.secondary import ANSWER_PATIENCE, CommitPointToken
+from kvstore.questions import AskCommitPoint
 from tests.unit.node.trio import TABLET, Trio, put, put_large
 
 LARGE = b"L" * settings.BULK_VALUE
