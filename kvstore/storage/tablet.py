@@ -171,6 +171,18 @@ class Tablet:
             else:
                 return
 
+    def pieces(self, low: bytes, high: bytes | None) -> Iterator[tuple[Block, Sequence[bytes], bool]]:
+        """Block by block, (block, those of its keys that lie in [low, high), whether that is all of them). The tablet must not
+        change meanwhile."""
+        for number in range(bisect_right(self._firsts, low) - 1, len(self._blocks)):
+            if high is not None and self._firsts[number] >= high:
+                return
+            keys = self._blocks[number].ordered()
+            begin = bisect_left(keys, low)
+            end = len(keys) if high is None else bisect_left(keys, high)
+            if begin < end:
+                yield self._blocks[number], keys[begin:end], end - begin == len(keys)
+
     # ------------------------------------------------------------------ applying
 
     def apply(self, entry: Entry, place: Place, results: ResultTable | None, newer_only: bool = False) -> list[Result]:
