@@ -28,8 +28,8 @@ from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
 from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
 from kvstore.storage.crc import combined, crc32c, extended
-from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, ValueMoved
-from kvstore.storage.files import FileDoor, Files
+from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, TooManyFiles, ValueMoved
+from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
 from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
 from kvstore.storage.records import U64, Kind, encode_cells, encode_range
 from kvstore.storage.replica import DiskReplica, Learning
@@ -160,7 +160,7 @@ class Engine:
     def drop_tablet(self, tablet_id: int) -> int:
         """End a replica; the lsn at which that is durable. Its files go when it is, its memory bit by bit."""
         replica = self.tablets.pop(tablet_id)
-        replica.tablet.delete_range(b"", None)
+        replica.tablet.clear()
         self.dropped.append(replica)
         lsn = self._log(Kind.DROP, tablet_id)
         if replica.checkpoint is not None:
@@ -308,7 +308,7 @@ class Engine:
         """The value of a cell that was just looked up, checked.
 
         `CorruptValue` when its bytes are damaged: the replica it belongs to is then marked so. `ValueMoved` when the cell was
-        looked up so long ago that its segment was freed since.
+        looked up so long ago that its segment was freed since. `TooManyFiles` when the process may open no more.
         """
         ref = cell.value
         if not isinstance(ref, BulkRef):
@@ -318,6 +318,8 @@ class Engine:
         try:
             data = self.wal.read(ref.segment, ref.offset, ref.length)
         except OSError as error:
+            if error.errno in TOO_MANY_FILES:  # says nothing of the value: no reason to throw the replica away
+                raise TooManyFiles(f"{segment_name(ref.segment)} cannot be opened: {error.strerror}") from error
             raise self._corrupt(ref, f"cannot be read: {error}") from error
         if len(data) != ref.length or crc32c(data) != ref.crc32c:
             raise self._corrupt(ref, "a value does not have its checksum")

@@ -41,6 +41,10 @@ class ValueMoved(TryAgain):
     """The value was read from a cell looked up too long ago: its segment has been freed since. Look the cell up again."""
 
 
+class TooManyFiles(TryAgain):
+    """The process, or the machine, has no descriptor left to open a segment with. It says nothing of what is in there."""
+
+
 @dataclass(slots=True, frozen=True)
 class Damage:
     """A place where a file does not hold what was written. `tablet` is None when nothing tells whose bytes they were."""

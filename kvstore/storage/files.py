@@ -13,6 +13,7 @@ Errors are the operating system's `OSError`s.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from typing import Protocol
 from kvstore.mutation import Buffer
 from kvstore.storage.kernelsync import KernelSync
 
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 _MOST_BUFFERS = 1024
 """IOV_MAX on Linux: buffers in one writev."""
 _ZEROS = memoryview(bytes(1 << 20))

@@ -19,6 +19,7 @@ from kvstore import settings
 from kvstore.errors import StorageFailure
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import DiskFailed
+from kvstore.storage.files import TOO_MANY_FILES
 from kvstore.storage.segments import NO_ROOM
 from kvstore.storage.upkeep import Job, next_job
 
@@ -111,6 +112,9 @@ class Maintenance:
         if error.errno in NO_ROOM:
             self._engine.no_room()
             self._stopping.wait(IDLE)
+            return
+        if error.errno in TOO_MANY_FILES:
+            self._stopping.wait(IDLE)  # given up, and done another time
             return
         raise DiskFailed(f"work on the data folder failed: {error}") from error
 

@@ -169,7 +169,7 @@ class DiskReplica:
         Replay says by `empty` what was decided then.
         """
         if empty or (empty is None and self.learning is Learning.DAMAGED):
-            self.tablet.delete_range(b"", None)
+            self.tablet.clear()
         self.learning = Learning.HOLDING
         self.damage = ""
         self.logged.clear()

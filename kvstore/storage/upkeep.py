@@ -19,6 +19,7 @@ from kvstore.storage.checkpoint import CheckpointWriter, Head, Pause
 from kvstore.storage.compaction import compact, compaction_due
 from kvstore.storage.engine import HOLD, Engine
 from kvstore.storage.failures import CorruptValue, DiskFailed
+from kvstore.storage.files import TOO_MANY_FILES
 from kvstore.storage.manifest import Manifest, write_manifest
 from kvstore.storage.replica import DiskReplica
 from kvstore.storage.segment import FIRST_RECORD, Position
@@ -160,13 +161,18 @@ def _head(engine: Engine, replica: DiskReplica, number: int) -> Head:
 
 
 def _checkpoint_failed(engine: Engine, path: str, error: OSError | CorruptValue) -> None:
-    """No room is no harm: the log stays, and a later attempt may find room. After anything else the disk is not trusted."""
+    """No room is no harm: the log stays, and a later attempt may find room. After anything else the disk is not trusted.
+
+    That no file may be opened says nothing of the disk either.
+    """
     engine.figures.checkpoints_failed += 1
     for name in (f"{path}.tmp", path):
         if engine.files.exists(name):
             engine.files.unlink(name)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         engine.no_room()
+        return
+    if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
         return
     raise DiskFailed(f"writing a checkpoint failed: {error}") from error
 

@@ -9,7 +9,7 @@ from kvstore.mutation import Entry
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.segments import WalOptions
 from tests.faults.disk import Faults, FaultyDisk, FaultyFiles
-from tests.unit.storage.entries import BULK, entry
+from tests.unit.storage.entries import BULK, entry, put
 
 FOLDER = "/data"
 
@@ -64,6 +64,20 @@ def reopened(engine: Engine, **others: Any) -> Engine:
     assert isinstance(files, FaultyFiles)
     engine.abandon()
     return opened(files.disk, **others)
+
+
+def several_segments(disk: FaultyDisk) -> Engine:
+    """An engine with a few values, one or two to a segment."""
+    engine = with_tablet(disk, segment_size=8192)
+    for i in range(5):
+        write(engine, [put("row", f"{i}", bytes([i]) * 3000)])
+    return engine
+
+
+def faults(engine: Engine, error: Any) -> None:
+    """From here on `error(operation, path)` says with which errno an operation fails."""
+    assert isinstance(engine.files, FaultyFiles)
+    engine.files.faults.error = error
 
 
 assert settings.BULK_VALUE > BULK

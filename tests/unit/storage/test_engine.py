@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import random
-from typing import Any
 
 import pytest
 
-from kvstore.errors import NoSpace
 from kvstore.mutation import Entry, Version
-from kvstore.storage.compaction import compact
 from kvstore.storage.engine import Engine
-from kvstore.storage.failures import DiskFailed, FolderDamaged, FolderLocked, FutureFormat, ValueMoved
-from kvstore.storage.files import Files
+from kvstore.storage.failures import DiskFailed
 from kvstore.storage.replica import Learning
 from kvstore.storage.results import Result, ResultTable
 from kvstore.storage.segment import FIRST_RECORD, Position
 from kvstore.storage.upkeep import Job, checkpoint, maintain, next_job, release, run_to_end
 from tests.faults.disk import FaultyDisk, FaultyFiles
-from tests.unit.storage.engines import contents, log, opened, options, reopened, with_tablet, write
+from tests.unit.storage.engines import (
+    contents,
+    log,
+    opened,
+    reopened,
+    several_segments,
+    with_tablet,
+    write,
+)
 from tests.unit.storage.entries import delete, delete_row, entry, mutation, put
 
 LARGE = bytes(range(200))
-
-
-def faults(engine: Engine, error: Any) -> None:
-    assert isinstance(engine.files, FaultyFiles)
-    engine.files.faults.error = error
 
 
 # ---------------------------------------------------------------- entries, commit points, cuts
@@ -243,136 +241,6 @@ def test_no_checkpoint_is_made_of_a_learner() -> None:
         run_to_end(engine, checkpoint(engine, engine.tablets[1]))
 
 
-# ---------------------------------------------------------------- opening
-
-
-def test_a_second_process_is_locked_out(tmp_path: Any) -> None:
-    engine = Engine.open(str(tmp_path), Files(), options())
-    with pytest.raises(FolderLocked, match="another process works on the data folder"):
-        Engine.open(str(tmp_path), Files(), options())
-    engine.close()
-    Engine.open(str(tmp_path), Files(), options()).close()
-
-
-def test_a_folder_of_a_future_format_is_refused() -> None:
-    disk = FaultyDisk()
-    with_tablet(disk).close()
-    disk.names["/data/store"].data[8] = 2
-    with pytest.raises(FutureFormat, match="/data/store is in format 2"):
-        opened(disk)
-
-
-def test_a_checkpoint_of_a_future_format_is_refused() -> None:
-    from kvstore.storage.crc import crc32c
-
-    disk = FaultyDisk()
-    engine = with_tablet(disk)
-    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
-    engine.close()
-    data = disk.names[next(name for name in disk.names if name.endswith(".ckpt"))].data
-    data[8] = 2
-    data[12:16] = crc32c(bytes(data[:12])).to_bytes(4, "little")
-    with pytest.raises(FutureFormat, match="checkpoint format 2"):
-        opened(disk)
-
-
-def test_a_folder_whose_identity_is_damaged_is_refused() -> None:
-    disk = FaultyDisk()
-    with_tablet(disk).close()
-    disk.names["/data/store"].data[30] ^= 1
-    with pytest.raises(FolderDamaged, match="damaged at byte 20"):
-        opened(disk)
-
-
-def test_a_folder_keeps_its_identity_and_another_has_another() -> None:
-    disk = FaultyDisk()
-    engine = with_tablet(disk)
-    assert reopened(engine).store_id == engine.store_id
-    assert with_tablet(FaultyDisk()).store_id != engine.store_id
-
-
-def test_a_folder_that_may_not_be_written_is_said_so(tmp_path: Any) -> None:
-    engine = with_tablet(FaultyDisk())
-    faults(engine, lambda operation, path: errno.EACCES if operation in ("create", "write") else None)
-    for i in range(10):
-        log(engine, [put("row", f"{i}", bytes(3000))])
-    with pytest.raises(DiskFailed, match="Permission denied"):
-        engine.sync()
-    with pytest.raises(DiskFailed):
-        engine.append_epoch(1, 5)
-
-
-# ---------------------------------------------------------------- disk full
-
-
-def filled(reserve: int = 30_000) -> tuple[FaultyDisk, Engine]:
-    disk = FaultyDisk()
-    engine = with_tablet(disk, reserve=reserve)
-    write(engine, [put("row", "early", LARGE)])
-    disk.capacity = disk.used + reserve - 1
-    engine.look_at_space()
-    return disk, engine
-
-
-def test_a_full_disk_refuses_writes_before_the_log_is_in_danger_and_serves_reads() -> None:
-    """Trap 27: when writes are refused there is still room for what is on its way, and for a segment to close the log."""
-    disk, engine = filled()
-    with pytest.raises(NoSpace, match="bytes are free on the disk of /data; writes need 30000"):
-        engine.check_space()
-    assert contents(engine) == {("row", "early"): LARGE}
-    write(engine, [put("row", "was on its way", bytes(10_000))])
-    engine.append_commit(1, 2)
-    engine.close()
-    assert ("row", "was on its way") in contents(opened(disk))
-
-
-def test_writes_resume_by_themselves_when_there_is_room() -> None:
-    disk, engine = filled()
-    with pytest.raises(NoSpace):
-        engine.check_space()
-    disk.capacity *= 2
-    engine.check_space()
-    write(engine, [put("row", "late", b"x")])
-
-
-@pytest.mark.parametrize("operation", ["create", "reserve", "write"])
-def test_no_room_at_any_kind_of_write_loses_nothing(operation: str) -> None:
-    """The log keeps what waits and goes on; a checkpoint is given up and made another time."""
-    disk = FaultyDisk()
-    engine = with_tablet(disk, checkpoint_log=1)
-    full = True
-    faults(engine, lambda op, path: errno.ENOSPC if full and op == operation and "LOCK" not in path else None)
-    for i in range(10):
-        log(engine, [put("row", f"{i}", bytes([i]) * 3000)])
-    with pytest.raises(NoSpace):
-        engine.sync()
-    with pytest.raises(NoSpace):
-        engine.sync()
-    full = False
-    engine.sync()
-    engine.apply(1, 10)
-    full = True
-    if operation != "reserve":
-        run_to_end(engine, checkpoint(engine, engine.tablets[1]))
-        assert (engine.figures.checkpoints, engine.figures.checkpoints_failed) == (0, 1)
-    full = False
-    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
-    assert engine.figures.checkpoints == 1
-    engine.append_commit(1, 10)
-    engine.sync()
-    again = opened(disk.after_crash(random.Random(1)))
-    assert contents(again) == {("row", f"{i}"): bytes([i]) * 3000 for i in range(10)}
-    assert again.damage == []
-
-
-def test_a_failed_fsync_of_a_checkpoint_stops_the_node() -> None:
-    engine = with_tablet(FaultyDisk())
-    write(engine, [put("row", "a", b"1")])
-    faults(engine, lambda operation, path: errno.EIO if operation == "fdatasync" and ".ckpt" in path else None)
-    with pytest.raises(DiskFailed, match="writing a checkpoint failed"):
-        run_to_end(engine, checkpoint(engine, engine.tablets[1]))
-
-
 # ---------------------------------------------------------------- checkpoints and room
 
 
@@ -484,41 +352,6 @@ def test_a_tail_that_is_not_committed_does_not_cause_checkpoint_after_checkpoint
     assert engine.figures.checkpoints < 3
 
 
-def test_compaction_keeps_dead_bytes_few_and_values_whole() -> None:
-    disk = FaultyDisk()
-    engine = with_tablet(disk, segment_size=16384, checkpoint_log=3000, replay_most=40_000)
-    chance = random.Random(5)
-    for i in range(400):
-        write(
-            engine,
-            [put("row", f"{chance.randrange(60)}", chance.randbytes(1000))],
-            [put("row", f"small{i % 50}", b"x" * 60)],
-        )
-        maintain(engine)
-    live = sum(engine.tablets[1].tablet.bulk_bytes.values())
-    old = [s for g, s in engine.wal.folder.segments.items() if g < engine.log_start.segment]
-    dead = sum(s.capacity for s in old) - sum(engine.tablets[1].tablet.bulk_bytes.get(s.generation, 0) for s in old)
-    assert engine.figures.compacted_bytes > 0
-    assert dead <= 0.5 * live + 4 * 16384
-    expected = contents(engine)
-    engine.append_commit(1, engine.tablets[1].commit)
-    engine.close()
-    assert contents(opened(disk, segment_size=16384)) == expected
-
-
-def test_a_cell_looked_up_before_its_segment_was_freed_is_to_be_looked_up_again() -> None:
-    engine = with_tablet(FaultyDisk(), segment_size=8192, checkpoint_log=100)
-    write(engine, [put("row", "a", LARGE)])
-    old = engine.tablets[1].tablet.get("row", "a")
-    assert old is not None
-    for i in range(30):
-        write(engine, [put("row", "a", bytes([i]) * 1000)])
-        maintain(engine)
-    with pytest.raises(ValueMoved):
-        engine.read(old)
-    assert engine.tablets[1].intact
-
-
 def test_nothing_is_removed_while_somebody_holds_the_folder() -> None:
     engine = with_tablet(FaultyDisk(), segment_size=8192, checkpoint_log=100)
     lock = engine.files.lock("/data/HOLD")
@@ -546,13 +379,6 @@ def stepped(job: Job, steps: int) -> bool:
         if blocking is not None:
             blocking()
     return False
-
-
-def several_segments(disk: FaultyDisk) -> Engine:
-    engine = with_tablet(disk, segment_size=8192)
-    for i in range(5):
-        write(engine, [put("row", f"{i}", bytes([i]) * 3000)])
-    return engine
 
 
 def test_no_log_goes_on_the_word_of_a_drop_that_is_not_on_disk() -> None:
@@ -617,27 +443,6 @@ def test_a_checkpoint_gets_its_name_only_when_the_log_that_it_points_into_is_on_
     again = opened(disk.after_crash(random.Random(3)))
     assert again.damage == []
     assert contents(again) == {}
-
-
-def test_a_value_that_was_overwritten_while_its_segment_was_compacted_is_not_moved() -> None:
-    engine = with_tablet(FaultyDisk(), segment_size=8192)
-    write(engine, [put("row", "a", LARGE), put("row", "b", LARGE)])
-    for i in range(4):
-        write(engine, [put("other", f"{i}", bytes(3000))])
-    job = compact(engine, 1)
-    while engine.figures.compacted_bytes == 0:
-        blocking = next(job)
-        if blocking is not None:
-            blocking()
-    write(engine, [put("row", "a", b"new"), put("row", "b", b"new")])
-    run_to_end(engine, job)
-    assert [engine.tablets[1].tablet.get("row", c).value for c in "ab"] == [b"new", b"new"]  # type: ignore[union-attr]
-    engine.append_commit(1, engine.tablets[1].commit)
-    engine.sync()
-    assert contents(reopened(engine, segment_size=8192))["row", "b"] == b"new"
-
-
-# ---------------------------------------------------------------- what once went wrong after a crash
 
 
 def test_a_checkpoint_with_no_tail_begins_behind_a_cut_that_is_logged_and_not_synced() -> None:

@@ -12,7 +12,7 @@ from kvstore.storage.engine import Engine
 from kvstore.storage.files import Files
 from kvstore.storage.upkeep import checkpoint, release, run_to_end
 from tests.faults.disk import Crash, FaultyDisk, FaultyFiles
-from tests.unit.storage.engines import contents, opened, with_tablet, write
+from tests.unit.storage.engines import contents, opened, options, with_tablet, write
 from tests.unit.storage.entries import put
 
 VALUES = {("row", f"{i}"): bytes([i]) * 3000 for i in range(8)}
@@ -86,3 +86,16 @@ def test_folders_that_are_made_are_in_theirs_durably(tmp_path: Path) -> None:
     assert synced == [f"{tmp_path}/there", f"{tmp_path}/there/new"]
     Watched().makedirs(f"{tmp_path}/there/new/newer")
     assert len(synced) == 2, "what is there needs nothing"
+
+
+def test_only_what_was_being_written_is_swept_from_the_checkpoints(tmp_path: Path) -> None:
+    engine = Engine.open(str(tmp_path), Files(), options())
+    engine.create_tablet(1, "", None, 1)
+    write(engine, [put("row", "a", b"1")])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    engine.close()
+    folder = tmp_path / "checkpoints"
+    for name in ("00000001-00000009.ckpt.tmp", "00000001-00000001.ckpt.old", "note"):
+        (folder / name).write_bytes(b"x")
+    Engine.open(str(tmp_path), Files(), options()).close()
+    assert sorted(p.name for p in folder.iterdir()) == ["00000001-00000001.ckpt", "00000001-00000001.ckpt.old", "note"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from kvstore.mutation import Version
-from kvstore.storage.cell import BulkRef, Place, StoredCell, cell_digest
+from kvstore.storage.cell import NOWHERE, BulkRef, Place, StoredCell, cell_digest, pack_inline
 from kvstore.storage.cellkey import cell_key
 from kvstore.storage.tablet import Tablet
 from tests.unit.storage.entries import delete, delete_row, entry, put
@@ -177,6 +178,33 @@ def test_a_row_of_any_size_is_deleted_at_once_and_freed_in_slices() -> None:
     while tablet.release_dropped():
         slices += 1
     assert slices > 3
+
+
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+@pytest.mark.parametrize("newer", [[], [0], [7_000, 7_001], [19_999], range(0, 20_000, 100)])
+def test_a_row_that_is_deleted_late_keeps_what_is_newer(order: str, newer: Sequence[int]) -> None:
+    """A learner's stream brings the deletion of a row of which the snapshot already held what came after it."""
+    tablet = Tablet()
+    columns = list(range(20_000))
+    if order == "shuffled":
+        random.Random(1).shuffle(columns)
+    for i in columns:
+        tablet.set_packed(cell_key("row", f"{i:06d}"), pack_inline(2 if i in newer else 1, 9, b"v"))
+    for row in ("before", "row\0", "row1"):
+        tablet.set_packed(cell_key(row, "c"), pack_inline(1, 9, b"v"))
+    tablet.apply(entry(1, 10, [delete_row("row")]), NOWHERE, None, newer_only=True)
+    left = [(row, column) for row, column, _ in tablet.scan()]
+    assert left == [("before", "c"), *(("row", f"{i:06d}") for i in newer), ("row\0", "c"), ("row1", "c")]
+    check_counters(tablet, shown(tablet.scan()))
+
+
+def test_a_cleared_tablet_is_empty_and_its_snapshot_is_not() -> None:
+    tablet = with_columns(3000)
+    snapshot = tablet.snapshot()
+    tablet.clear()
+    assert (tablet.digest, tablet.cells, tablet.bytes, tablet.bulk_bytes, list(tablet.scan())) == (0, 0, 0, {}, [])
+    assert sum(len(block.cells) for block in snapshot.blocks) == 3000
+    assert tablet.has_dropped
 
 
 def test_many_deletions_leave_no_crowd_of_empty_blocks() -> None:

@@ -12,7 +12,7 @@ from kvstore.storage.failures import DiskFailed, FutureFormat
 from kvstore.storage.segment import FIRST_RECORD, MARK, RECORD_HEADER, Position, padded, segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.wal import Wal
-from tests.faults.disk import Crash, Faults, FaultyDisk, FaultyFiles
+from tests.faults.disk import Crash, Faults, FaultyDisk, FaultyFiles, Inode
 
 USER = 20
 SMALL = WalOptions(segment_size=8192, most_spares=2)
@@ -271,6 +271,41 @@ def test_a_log_that_finds_no_room_goes_on_when_there_is_some() -> None:
     disk.capacity *= 10
     assert wal.sync() == wal.appended
     assert opened(disk.after_crash(random.Random(0)))[1] == [bytes(3000), b"a" * 3000, b"b"]
+
+
+def test_a_write_over_several_segments_that_found_no_room_half_way_goes_on_where_it_stopped() -> None:
+    """To begin the first of them again would have put an empty segment in the place of all that was acknowledged there."""
+    disk = FaultyDisk()
+    wal = filled(disk, b"early" * 500)
+    full = True
+
+    def no_room_in_the_third(operation: str, path: str) -> int | None:
+        return errno.ENOSPC if full and operation == "write" and path.endswith(segment_name(3)) else None
+
+    files = wal.folder.files
+    assert isinstance(files, FaultyFiles)
+    files.faults.error = no_room_in_the_third
+    late = [bytes([i]) * 3000 for i in range(8)]
+    for payload in late:
+        wal.append(USER, 1, 1, 2, [payload])
+    for _ in range(2):
+        with pytest.raises(NoSpace):
+            wal.sync()
+    full = False
+    assert wal.sync() == wal.appended
+    again, found = opened(disk.after_crash(random.Random(0)))
+    assert found == [b"early" * 500, *late]
+    assert again.damage == []
+
+
+def test_somebody_elses_files_are_left_alone() -> None:
+    disk = FaultyDisk()
+    filled(disk, b"kept").close()
+    for name in ("copy of 00000001.seg", "00000001.seg.old", "spare-me", "newest", "notes.seg"):
+        disk.names[f"/log/{name}"] = Inode()
+    wal, found = opened(disk)
+    assert (found, wal.damage, wal.folder.spares) == ([b"kept"], [], 0)
+    assert len([name for name in disk.names if name.startswith("/log/")]) == 6
 
 
 def test_a_folder_that_cannot_be_written_stops_the_log() -> None:
