@@ -372,7 +372,9 @@ class GetMap:
 
 @dataclass(slots=True)
 class TabletMap:
-    """Every tablet's configuration as the answerer knows it, and where the nodes listen. Higher epochs win."""
+    """Every tablet's configuration as the answerer knows it, and where the nodes listen. Higher epochs win.
+
+    `group_rule` is empty when the answerer has not been told it since it started."""
 
     configurations: list[Configuration]
     addresses: dict[str, str]

@@ -197,15 +197,19 @@ class Router:
             raise refusals[0]
 
     def wait_for_map(self, timeout: float) -> None:
-        """Wait until the map names tablets; `Unavailable` after `timeout` seconds, `AuthenticationFailed` at once."""
+        """Wait until the map names tablets, and the group rule; `Unavailable` after `timeout` seconds, `AuthenticationFailed`
+        at once."""
         deadline = clock.now() + timeout
-        while not len(self.tablets):
+        # a node that has just started may know tablets, from its disk, and not the rule yet
+        while not len(self.tablets) or self.tablets.group_rule is None:
             change = self._change
             now = clock.now()
             self._raise_refusals()
             if self._unusable is not None:
                 raise self._unusable
             if now >= deadline:
+                if len(self.tablets):
+                    raise Unavailable("nobody who answers has heard of the coordinator yet")
                 if self.answered:
                     raise Unavailable("the cluster has no tablets yet: its nodes have not all registered")
                 raise Unavailable(f"no coordinator answers: {self._why_no_map}")

@@ -150,6 +150,10 @@ class StoreCluster(Store):
                     *self._command(name), log=self.folder / f"{name}.log", before=self.machines.command(name)
                 )
 
+    def address(self, name: str) -> str:
+        """`host:port` where the process listens."""
+        return f"{self.machines.address(name)}:{self.port + self.names.index(name)}"
+
     def data_folder(self, name: str) -> Path:
         """Where the process keeps its data."""
         return self.folder / name
@@ -160,9 +164,9 @@ class StoreCluster(Store):
         index = self.names.index(name)
         if index == 0:
             creation = ["--nodes-expected", len(self.names) - 1, "--create-with", self.folder / "creation.json"]
-            return ["-m", "kvstore", "coordinator", "--listen", self.coordinators, *files, *creation]
-        listen = f"{self.machines.address(name)}:{self.port + index}"
-        return ["-m", "kvstore", "node", "--id", name, "--listen", listen, *files, "--coordinators", self.coordinators]
+            return ["-m", "kvstore", "coordinator", "--listen", self.address(name), *files, *creation]
+        listen = ["--listen", self.address(name)]
+        return ["-m", "kvstore", "node", "--id", name, *listen, *files, "--coordinators", self.coordinators]
 
     def pid(self, name: str) -> int:
         return self._processes[name].pid

@@ -23,7 +23,8 @@ class Host:
         self.leases = leases
         self.me = Member(name, 0)
         """This run of the node; incarnation 0 until the coordinator has given it one."""
-        self.group_rule = GroupRule(".*")
+        self.group_rule = GroupRule("")
+        """Told by the coordinator before this run has any role. Until then none, which nobody takes for the cluster's rule."""
         self.links: set[str] = set()
         """The nodes that can be sent to."""
         self.out: list[Effect] = []

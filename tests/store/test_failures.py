@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import pytest
 
 from kvstore import settings
-from kvstore.client import Batch, Client
+from kvstore.client import Batch, Client, connect
 from kvstore.errors import NotEnoughReplicas, OutcomeUnknown, Unavailable
 from tests.cluster import StoreCluster
 from tests.probe.histories import PATIENT, Histories
-from tests.processes import wait_for
+from tests.processes import accepts, wait_for
 
 ROWS = ["alice:mail", "henry:mail", "nora:mail", "tom:mail", "user:zoe"]
 
@@ -107,6 +107,21 @@ def test_when_nobody_can_answer_the_caller_hears_it_at_his_deadline(harmed: Stor
         client.put(ROWS[0], "x", b"", timeout=0.5)
     assert time.monotonic() - begun < settings.DEFAULT_TIMEOUT, "the deadline that was given is what counts"
     harmed.start()
+    harmed.wait_until_whole()
+
+
+def test_a_node_that_has_not_heard_the_coordinator_yet_misleads_nobody(harmed: StoreCluster, client: Client) -> None:
+    """It knows neither the tablets nor the rule that says which rows a batch may touch, and does not claim to."""
+    harmed.kill_all()
+    harmed.start("node1")
+    node = harmed.address("node1")
+    wait_for(lambda: accepts(int(node.rpartition(":")[2])), "the node's start", PATIENT)
+    with pytest.raises(Unavailable):
+        connect(node, harmed.key_file, timeout=1.0)
+    with pytest.raises(Unavailable):
+        client.get(ROWS[0], "x", timeout=3.0)  # so it asks everybody, and only that node answers
+    harmed.start()
+    client.apply(Batch().put("alice:mail", "rule", b"1").put("alice:mail:2", "rule", b"2"), timeout=PATIENT)
     harmed.wait_until_whole()
 
 
