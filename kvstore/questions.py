@@ -23,8 +23,8 @@ class AskCommitPoint:
 
 @dataclass(slots=True)
 class ReadChanges:
-    """Which cells with keys in [start, end) are newer than version (since_epoch, since_sequence), and what is the digest of
-    the others? One digest for the whole part of the range that the answer covers, or, if `fine`, one for a few cells each."""
+    """Which cells with keys in [start, end) are newer than version (since_epoch, since_sequence), and what are digests of the
+    others: of some hundreds of cells each or, if `fine`, of a few?"""
 
     tablet: int
     range_version: int

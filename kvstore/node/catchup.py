@@ -36,6 +36,7 @@ from kvstore.questions import Changes, ReadChanges, ReadResults, Results
 from kvstore.storage.cell import BULK, StoredCell
 from kvstore.storage.cellkey import cell_key, split_key
 from kvstore.storage.difference import doubtful
+from kvstore.storage.replica import Learning
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
@@ -47,6 +48,10 @@ UNSYNCED_BYTES = 16 * settings.MIB
 """Installed values that may wait for the disk before no more are fetched."""
 LOCAL_CELLS_AT_ONCE = 4 * settings.SCAN_PAGE_CELLS
 """Own cells that are looked at for one page: a deleted million must not be walked in one slice (trap 29)."""
+SETTLED_AT_ONCE = 1000
+"""Mutations that were held back and are applied in one slice: there may be a hundred thousand (trap 29)."""
+WORK = 0.01
+"""Seconds after each tick (one of 20 ms and more) in which a learner asks: the rest is for others, its primary first."""
 AGAIN = 0.3
 """Seconds after which a request without answer is repeated, at first."""
 AGAIN_MOST = 5.0
@@ -64,15 +69,15 @@ class Stage(Enum):
     JOINING = "joining"  # the primary was asked for its stream
     COMPARING = "comparing"  # keys are read, values fetched
     CLOSING = "closing"  # results are fetched; the stream must reach their commit point
-    SEALING = "sealing"  # the end of learning is on its way to the disk
+    SEALING = "sealing"  # the end of learning is on its way to the disk; what was held back is applied, slice by slice
     FINISHED = "finished"  # trusted again; the primary is told until a configuration answers
 
 
 class Care(Enum):
     """How closely a range of keys is compared."""
 
-    COARSE = "coarse"  # what is newer, and one digest of the rest
-    FINE = "fine"  # the same, with many digests: something was deleted
+    COARSE = "coarse"  # what is newer, and digests of the rest
+    FINE = "fine"  # the same, with digests of few cells each: something was deleted
     KEYS = "keys"  # every key with its version
 
 
@@ -121,6 +126,8 @@ class CatchUp:
         self._cells_copied = 0
         self._bytes_done = 0
         self._began = self._now = 0.0
+        self._rests = False
+        """It had its share of the time since the last tick, and waits for the next."""
 
     @property
     def streaming(self) -> bool:
@@ -156,9 +163,13 @@ class CatchUp:
     def tick(self, now: float) -> None:
         """Begin when it is this tablet's turn; repeat what got no answer."""
         self._now = now
+        if self._rests and self._stage in (Stage.COMPARING, Stage.CLOSING):
+            self._go_on(now)
         if self._stage == Stage.WAITING and len(self._host.learning) < LEARNING_AT_ONCE:
             self._host.learning.add(self._replica.tablet)
             self._mark()
+        if self._stage == Stage.SEALING:
+            self._settle_some(now)
         if now - self._asked_at < self._patience:
             return
         if self._stage == Stage.JOINING:
@@ -182,6 +193,10 @@ class CatchUp:
         # what is applied is compared with the primary's cells, so replay must apply it too before it cuts the tail: the
         # log knows of a commit point only from what came after it
         disk = self._replica.disk
+        if disk.learning is Learning.SETTLING:
+            self._replica.apply(
+                disk.settle_at
+            )  # replay will have applied all of it before it comes to what begins here
         self._host.engine.append_commit(self._replica.tablet, disk.commit)
         self._replica.settle(self._host.engine.begin_learning(self._replica.tablet))
         self._since = Version(disk.commit_epoch, disk.commit) if disk.tablet.cells else Version(0, 0)
@@ -209,11 +224,8 @@ class CatchUp:
         elif self._stage == Stage.COMPARING and self._host.synced >= self.installed_at:
             self._unsynced_bytes = 0
             self._go_on(now)
-        elif self._stage == Stage.SEALING and self._replica.epoch_is_durable:
-            self._stage = Stage.FINISHED
-            self._host.learning.discard(self._replica.tablet)
-            self._replica.apply_known()
-            self._tell_finished(now)
+        elif self._stage == Stage.SEALING:
+            self._settle_some(now)
 
     def announced(self, now: float) -> None:
         """The primary spoke: it may not have served yet when it was asked last."""
@@ -258,7 +270,10 @@ class CatchUp:
             self._host.out.append(RequestPrimary(primary.node, request, token))
 
     def _go_on(self, now: float) -> None:
-        """Ask for what is needed next, as far as there is room for the answers."""
+        """Ask for what is needed next, as far as there is room for the answers, and unless it is time to rest."""
+        self._rests = now - self._now > WORK
+        if self._rests:
+            return
         while self._fetches and len(self._questions) < FETCHES_AT_ONCE and self._unsynced_bytes < UNSYNCED_BYTES:
             self._ask(self._fetches.popleft(), now)
         if self._questions or self._fetches or self._unsynced_bytes >= UNSYNCED_BYTES:
@@ -422,9 +437,18 @@ class CatchUp:
         self._patience = AGAIN
         lsn = self._host.engine.finish_learning(replica.tablet, results.encoded, results.commit_epoch, results.commit)
         replica.known_commit = max(replica.known_commit, results.commit)
-        replica.apply(results.commit)  # now, as replay does; what it means is said when it is on disk
         self._results = None
         replica.settle(lsn)
+
+    def _settle_some(self, now: float) -> None:
+        """Apply some of what was held back; when nothing is left, and the end of learning is on disk, say so."""
+        replica = self._replica
+        known = min(replica.known_commit, replica.last)
+        self._host.engine.apply(replica.tablet, known, SETTLED_AT_ONCE)
+        if replica.disk.intact and replica.disk.commit >= known and replica.epoch_is_durable:
+            self._stage = Stage.FINISHED
+            self._host.learning.discard(replica.tablet)
+            self._tell_finished(now)
 
     def _tell_finished(self, now: float) -> None:
         self._asked_at = now

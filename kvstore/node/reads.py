@@ -15,6 +15,7 @@ from kvstore.messages import CellAnswer, CommitPoint, Get, GetRow, Page, Refused
 from kvstore.mutation import Version
 from kvstore.node.effects import Reply, Token
 from kvstore.questions import AskCommitPoint, Changes, ReadChanges, ReadResults, Results
+from kvstore.storage.block import MOST_CELLS
 from kvstore.storage.difference import newer_part
 
 if TYPE_CHECKING:
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 ReadRequest = Get | GetRow | Scan | ReadChanges | ReadResults | AskCommitPoint
 Answer = CellAnswer | Page | Changes | Results | CommitPoint
 
-COARSE_PART_CELLS = 2048
-"""Cells that an answer with one mark is about, so that it takes a millisecond or two (trap 29)."""
-FINE_CELLS = 64
-"""Cells of one mark, where marks are to be fine."""
-FINE_PART_CELLS = 1024
-"""Cells that an answer with fine marks is about: their digests are not at hand, and take a microsecond each (trap 29)."""
+COARSE_CELLS, COARSE_PART_CELLS = MOST_CELLS, 4 * MOST_CELLS
+"""Cells of one mark, and of an answer, where marks are coarse: the digest of a block of cells is at hand."""
+FINE_CELLS, FINE_PART_CELLS = 32, MOST_CELLS
+"""The same where they are fine: the digest of each cell takes a microsecond, and no slice may be long (trap 29)."""
 
 
 def answer_read(replica: Replica, token: Token, request: ReadRequest, valid_until: float) -> None:
@@ -89,16 +88,18 @@ def _page(engine: Any, cells: Iterator[tuple[str, str, Any]], limit: int | None,
 
 
 def _changes(tablet: Any, request: ReadChanges) -> Changes:
+    cells, most = (FINE_CELLS, FINE_PART_CELLS) if request.fine else (COARSE_CELLS, COARSE_PART_CELLS)
     since = Version(request.since_epoch, request.since_sequence)
-    if not request.fine:
-        part = newer_part(tablet, request.start, request.end, since, COARSE_PART_CELLS)
-        return Changes(part.cells, [(part.end, part.rest)], part.examined)
     answer = Changes([], [], 0)
     low: bytes | None = request.start
-    while low is not None and answer.examined < FINE_PART_CELLS and len(answer.cells) < settings.SCAN_PAGE_CELLS:
-        part = newer_part(tablet, low, request.end, since, FINE_CELLS)
+    size = 0
+    while low is not None and answer.examined < most and size < settings.SCAN_PAGE_BYTES:
+        if len(answer.cells) >= settings.SCAN_PAGE_CELLS:
+            break
+        part = newer_part(tablet, low, request.end, since, cells)
         answer.cells += part.cells
         answer.marks.append((part.end, part.rest))
         answer.examined += part.examined
+        size += sum(len(packed) for _, packed in part.cells)
         low = part.end if part.end != request.end else None
     return answer

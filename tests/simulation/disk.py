@@ -127,8 +127,8 @@ class SimulatedEngine:
 
     def apply(self, tablet: int, upto: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
         replica = self.tablets[tablet]
-        done = []
-        while replica.logged and replica.logged[0].entry.last <= upto:
+        done: list[tuple[Entry, list[Result]]] = []
+        while replica.logged and replica.logged[0].entry.last <= upto and (most is None or len(done) < most):
             applied = replica.apply(replica.logged[0].entry.last)
             if not applied:
                 break

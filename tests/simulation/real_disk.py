@@ -34,7 +34,7 @@ class WatchedEngine(Engine):
     def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
         replica = self.tablets[tablet_id]
         done: list[tuple[Entry, list[Result]]] = []
-        while replica.logged and replica.logged[0].entry.last <= upto_sequence:
+        while replica.logged and replica.logged[0].entry.last <= upto_sequence and (most is None or len(done) < most):
             applied = super().apply(tablet_id, replica.logged[0].entry.last)
             if not applied:
                 break

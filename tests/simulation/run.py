@@ -113,12 +113,14 @@ def _small_limits() -> Iterator[None]:
         (settings, "LEAD_STEADY_MOST", 3.0),
         (settings, "HAND_BACK_PAUSE", 0.2),
         (settings, "SCAN_PAGE_CELLS", 7),
+        (reads, "COARSE_CELLS", 5),
         (reads, "COARSE_PART_CELLS", 12),
         (reads, "FINE_CELLS", 2),
         (reads, "FINE_PART_CELLS", 6),
         (catchup, "LOCAL_CELLS_AT_ONCE", 9),
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
         (catchup, "FETCHES_AT_ONCE", 2),
+        (catchup, "SETTLED_AT_ONCE", 2),
     ]
     before = [getattr(module, name) for module, name, _ in limits]
     for module, name, value in limits:
