@@ -2,11 +2,11 @@
 # make test   every test           (ARGS="tests/unit -k lease" passes options on to pytest)
 # make lint   linter, formatter and type checker
 # make screenshots   the pictures of the README, from a running cluster
-# make soak   many simulated clusters       (ARGS="--seeds 0-99")
+# make soak   many simulated clusters, power cuts and fuzzed readers (ARGS="--seeds 0-99": simulated clusters alone)
 # make harm   a real cluster, harmed at random (ARGS="--seconds 600 --seed 1")
 # make bench  figures
 # make bench-engine   figures of the storage engine alone (ARGS="--large 20": with 20 GB of chunks too)
-# make soak-engine    thousands of power cuts             (ARGS="--seeds 10000")
+# make soak-engine    thousands of power cuts, every flipped bit, fuzzed readers (ARGS="--seeds 10000 --fuzz 600")
 # All of them make .venv first, and bring it up to date when a requirements file changed.
 
 SHELL := /bin/sh
@@ -56,17 +56,23 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp | $(VENV)/bin/python
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/soak.stamp: requirements-soak.txt $(VENV)/dev.stamp
+	@echo "Installing what only the long runs need"
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -c constraints.txt -r requirements-soak.txt
+	@touch $@
+
 screenshots: $(VENV)/dev.stamp
 	@.ci/chromium
 	@$(PYTHON) -m tests.browser.screenshots $(ARGS)
 
-soak: $(VENV)/dev.stamp
+soak: $(VENV)/soak.stamp
 	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-9999)
+	@$(if $(ARGS),,$(PYTHON) -m tests.unit.storage.soak)
 
 harm: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.store.soak $(ARGS)
 
-soak-engine: $(VENV)/dev.stamp
+soak-engine: $(VENV)/soak.stamp
 	@$(PYTHON) -m tests.unit.storage.soak $(ARGS)
 
 bench-engine: $(VENV)/dev.stamp

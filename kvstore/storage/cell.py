@@ -84,6 +84,18 @@ def packed_at(packed: bytes, segment: int, offset: int) -> bytes:
     return packed if packed[16] == INLINE else packed[:DIGESTED] + struct.pack(">II", segment, offset)
 
 
+def check_packed(key: object, packed: object) -> None:
+    """Raise `ValueError` unless these are a cell's key and a packed cell (None: it is gone), as far as their form tells."""
+    if type(key) is not bytes or b"\0\0" not in key:
+        raise ValueError("a cell's key is bytes, row and column")
+    if packed is None:
+        return
+    if type(packed) is not bytes or len(packed) < CELL_HEAD.size or packed[16] not in (INLINE, BULK):
+        raise ValueError("a packed cell is bytes with a version and a kind")
+    if packed[16] == BULK and len(packed) != BULK_CELL.size:
+        raise ValueError("a cell in the log names a length, a checksum and a place")
+
+
 class Place(NamedTuple):
     """Where an entry's bulk part begins in the log."""
 

@@ -35,6 +35,7 @@ from dataclasses import astuple, dataclass
 import msgpack
 
 from kvstore import settings
+from kvstore.errors import BadRequest
 from kvstore.storage.crc import crc32c, extended
 from kvstore.storage.failures import CorruptValue, FutureFormat
 from kvstore.storage.files import FileDoor
@@ -209,7 +210,7 @@ def read_chunks(files: FileDoor, fd: int, path: str) -> Iterator[tuple[int, byte
         if len(payload) < length or extended(crc32c(header[4:]), payload) != crc or number != index:
             raise CorruptValue(path, at, "a chunk of the checkpoint does not have its checksum")
         if kind == FOOT:
-            if msgpack.unpackb(payload) != [index, crcs]:
+            if payload != msgpack.packb([index, crcs]):
                 raise CorruptValue(path, at, "the checkpoint is not the sum of its chunks")
             return
         yield kind, payload
@@ -224,9 +225,9 @@ def load_checkpoint(files: FileDoor, path: str, results: ResultTable) -> tuple[H
     `CorruptValue` with the place of the damage, `FutureFormat`.
     """
     fd = files.open(path)
+    head: Head | None = None
+    tablet = Tablet()
     try:
-        head: Head | None = None
-        tablet = Tablet()
         for kind, payload in read_chunks(files, fd, path):
             if kind == HEAD:
                 head = Head(*msgpack.unpackb(payload))
@@ -235,6 +236,8 @@ def load_checkpoint(files: FileDoor, path: str, results: ResultTable) -> tuple[H
             elif kind == RESULTS:
                 results.add_encoded(payload)
         size = files.size(fd)
+    except (ValueError, TypeError, struct.error, msgpack.UnpackException, BadRequest) as error:
+        raise CorruptValue(path, 0, f"a chunk has its checksum and makes no sense: {error}") from error
     finally:
         files.close(fd)
     if head is None or (tablet.cells, tablet.digest) != (head.cells, head.digest):

@@ -72,5 +72,10 @@ def read_manifest(files: FileDoor, folder: str) -> Manifest | None:
         raise FutureFormat(f"{path} is in format {version}; this version reads up to {FORMAT}")
     if len(body) != length or crc32c(body) != crc:
         raise FolderDamaged(f"{path} is damaged at byte {_HEAD.size}: its checksum does not match")
-    store_id, segment, offset = msgpack.unpackb(body)
+    try:
+        store_id, segment, offset = msgpack.unpackb(body)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise FolderDamaged(f"{path} makes no sense: {error}") from error
+    if (type(store_id), type(segment), type(offset)) != (str, int, int):
+        raise FolderDamaged(f"{path} makes no sense: its members are of other types")
     return Manifest(store_id, Position(segment, offset))

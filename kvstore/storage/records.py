@@ -34,8 +34,9 @@ from typing import Any
 
 import msgpack
 
+from kvstore.errors import BadRequest
 from kvstore.mutation import Buffer
-from kvstore.storage.cell import BULK, BulkRef, StoredCell, packed_at
+from kvstore.storage.cell import BULK, BulkRef, StoredCell, check_packed, packed_at
 from kvstore.storage.crc import combined, crc32c
 from kvstore.storage.segment import MARK
 
@@ -71,8 +72,13 @@ def encode_range(start: str, end: str | None, range_version: int, *more: object)
 
 
 def decode_range(payload: bytes) -> tuple[str, str | None, int, list[Any]]:
-    """(start, end, range version, what follows) of a CREATE, LEARN or DAMAGED."""
-    start, end, range_version, *more = msgpack.unpackb(payload)
+    """(start, end, range version, what follows) of a CREATE, LEARN or DAMAGED; `BadRequest` if it is malformed."""
+    try:
+        start, end, range_version, *more = msgpack.unpackb(payload)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise BadRequest(f"not a range: {error}") from error
+    if type(start) is not str or type(end) not in (str, type(None)) or type(range_version) is not int:
+        raise BadRequest("not a range: its members are of other types")
     return start, end, range_version, more
 
 
@@ -91,11 +97,20 @@ def encode_cells(cells: Iterable[tuple[bytes, bytes | None]], values: list[Buffe
 
 
 def decode_cells(payload: bytes, segment: int, offset: int) -> Iterator[tuple[bytes, bytes | None]]:
-    """The cells of a cell list whose payload lies at (segment, offset): bulk cells point there."""
-    (length,) = _U32.unpack_from(payload)
-    at = _U32.size + length
-    for key, packed in msgpack.unpackb(payload[_U32.size : at]):
-        if packed is not None and packed[16] == BULK:
-            packed = packed_at(packed, segment, offset + at)
-            at += StoredCell((packed,)).size
-        yield key, packed
+    """The cells of a cell list whose payload lies at (segment, offset): bulk cells point there. `BadRequest` if malformed."""
+    try:
+        (length,) = _U32.unpack_from(payload)
+        at = _U32.size + length
+        listed = [(key, packed) for key, packed in msgpack.unpackb(payload[_U32.size : at])]
+        placed = []
+        for key, packed in listed:
+            check_packed(key, packed)
+            if packed is not None and packed[16] == BULK:
+                packed = packed_at(packed, segment, offset + at)
+                at += StoredCell((packed,)).size
+            placed.append((key, packed))
+    except (ValueError, TypeError, struct.error, msgpack.UnpackException) as error:
+        raise BadRequest(f"not a list of cells: {error}") from error
+    if at != len(payload):
+        raise BadRequest("not a list of cells: its lengths do not add up")
+    return iter(placed)

@@ -10,13 +10,14 @@ back that far. A gap in a tablet's sequence, a checkpoint that cannot be read, a
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from kvstore.errors import BadRequest
 from kvstore.mutation import decode_entry
 from kvstore.storage.cell import Place
 from kvstore.storage.checkpoint import load_checkpoint, parse_name
-from kvstore.storage.failures import CorruptValue, Damage
+from kvstore.storage.failures import CorruptValue, Damage, FutureFormat
 from kvstore.storage.records import U64, Kind, decode_cells, decode_range
 from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.segment import Position, Record, segment_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kvstore.storage.engine import Engine
 
 
+_KINDS = frozenset(Kind)
 Gaps = dict[int, Damage]
 """Where an entry did not follow the one before it, by tablet."""
 
@@ -35,7 +37,10 @@ def recover(engine: Engine) -> None:
     start = engine.log_start
     gaps: Gaps = {}
     for position, record in engine.wal.replay(start):
-        _replay(engine, position, record, gaps)
+        try:
+            _replay(engine, position, record, gaps)
+        except (BadRequest, struct.error, IndexError) as error:  # its checksum is right, and yet it is none of ours
+            _nonsense(engine, position, record, str(error))
     for tablet_id, gap in gaps.items():
         replica = engine.tablets.get(tablet_id)
         if replica is not None and replica.damage == gap.what:
@@ -104,6 +109,9 @@ def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
 
 
 def _replay(engine: Engine, position: Position, record: Record, gaps: Gaps) -> None:
+    if record.kind not in _KINDS:
+        place = f"{engine.folder}/log/{segment_name(position.segment)} at byte {position.offset}"
+        raise FutureFormat(f"{place}: a record of kind {record.kind}, which this version does not know")
     kind = Kind(record.kind)
     replica = engine.tablets.get(record.tablet)
     if replica is None and kind in (Kind.CREATE, Kind.DAMAGED, Kind.LEARN):
@@ -159,13 +167,7 @@ def _replay_into(
 def _replay_entry(engine: Engine, replica: DiskReplica, position: Position, record: Record, gaps: Gaps) -> None:
     (commit,) = U64.unpack_from(record.payload)
     view = memoryview(record.payload)[U64.size :]
-    try:
-        entry = decode_entry(record.epoch, record.first, view)
-    except BadRequest as error:
-        _damaged(
-            engine, replica, Damage(f"log/{segment_name(position.segment)}", position.offset, replica.id, str(error))
-        )
-        return
+    entry = decode_entry(record.epoch, record.first, view)
     if entry.last <= replica.commit and replica.learning is not Learning.HOLDING:
         return  # in the checkpoint
     if not replica.follows(entry):
@@ -177,6 +179,16 @@ def _replay_entry(engine: Engine, replica: DiskReplica, position: Position, reco
     payload = Position(position.segment, record.payload_offset + U64.size)
     replica.add(entry, Place(position.segment, payload.offset + entry.bulk_start), position, payload)
     replica.apply(commit)
+
+
+def _nonsense(engine: Engine, position: Position, record: Record, what: str) -> None:
+    """A record whose payload is not what its kind promises: nothing that follows in its tablet can be trusted."""
+    damage = Damage(f"log/{segment_name(position.segment)}", position.offset, record.tablet, what)
+    replica = engine.tablets.get(record.tablet)
+    if replica is None:
+        engine.damage.append(damage)
+    else:
+        _damaged(engine, replica, damage)
 
 
 def _judge(engine: Engine, damage: Damage) -> None:

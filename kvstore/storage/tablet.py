@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import gt
 from typing import Any
 
 from kvstore.keys import prefix_end
@@ -304,19 +306,27 @@ class Tablet:
         assert self._snapshots >= 0
 
     def load(self, keys: list[bytes], packed: list[bytes]) -> None:
-        """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them."""
+        """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them.
+
+        `ValueError`, `TypeError` if they are no cells, or not in order.
+        """
         for begin in range(0, len(keys), MOST_CELLS):
             block = Block(self._stamp)
             block.order = tuple(keys[begin : begin + MOST_CELLS])
             block.cells = dict(zip(block.order, packed[begin : begin + MOST_CELLS], strict=True))
+            if any(map(gt, block.order, islice(block.order, 1, None))) or len(block.cells) < len(block.order):
+                raise ValueError("the cells are not in order")
             for key, cell in block.cells.items():
+                if len(cell) < CELL_HEAD.size:
+                    raise ValueError("a cell is shorter than its version")
                 block.digest += cell_digest(key, cell)
                 block.bytes += cell_bytes(key, cell)
                 if cell[16] == BULK:
                     block.bulk += 1
                     self._count_bulk(cell, 1)
             if self._blocks[-1].cells:
-                assert self._blocks[-1].ordered()[-1] < block.order[0], "cells are loaded in order"
+                if self._blocks[-1].ordered()[-1] >= block.order[0]:
+                    raise ValueError("the cells are not in order")
                 self._blocks.append(block)
                 self._firsts.append(block.order[0])
             else:
