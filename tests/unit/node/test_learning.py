@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from kvstore import settings
-from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReplicaDamaged, Written
+from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReplicaDamaged, Scan, Written
 from kvstore.mutation import Op
-from kvstore.node import catchup
+from kvstore.node import catchup, reads
 from kvstore.node.effects import RequestPrimary
-from kvstore.questions import ReadResults
+from kvstore.questions import ReadChanges, ReadResults
 from kvstore.storage.replica import Learning
 from tests.simulation.disk import SimulatedEngine
 from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_large
@@ -67,6 +69,127 @@ def test_only_what_differs_is_transferred() -> None:
     installed = [cell for kind, _, what in trio.disks["n3"].records if kind == "install" for cell in what[0]]
     assert [(row, value) for row, _, _, value in installed] == [("r050", b"new")]
     assert _equal(trio)
+
+
+def _watched(trio: Trio) -> list[RequestPrimary]:
+    """The questions that learners will ask."""
+    asked: list[RequestPrimary] = []
+    ask = trio._ask_primary
+
+    def watch(name: str, effect: RequestPrimary) -> None:
+        asked.append(effect)
+        ask(name, effect)
+
+    trio._ask_primary = watch  # type: ignore[method-assign]
+    return asked
+
+
+def test_where_nothing_was_deleted_no_keys_are_read() -> None:
+    trio = _one_away(*[f"r{index:04}" for index in range(900)])
+    for number, row in enumerate(("r0000", "r0450", "r0899", "r9"), 2000):
+        trio.write("n1", number, put(row, b"new", number=number))
+    trio.settle()
+    asked = _watched(trio)
+    _back(trio)
+    assert [type(effect.request) for effect in asked] == [ReadChanges, ReadResults]
+    assert _equal(trio)
+
+
+def test_what_was_deleted_costs_the_keys_of_its_neighbours_only() -> None:
+    trio = _one_away(*[f"r{index:04}" for index in range(900)])
+    trio.write("n1", 2000, delete("r0450", number=2000))
+    trio.settle()
+    asked = _watched(trio)
+    _back(trio)
+    scans = [effect.request for effect in asked if isinstance(effect.request, Scan)]
+    assert [scan.keys_only for scan in scans] == [True]
+    keys = trio.replica("n1").disk.tablet.scan(scans[0].start, scans[0].start_column, scans[0].end, scans[0].end_column)
+    assert len(list(keys)) <= reads.FINE_CELLS
+    assert _equal(trio)
+
+
+def test_a_learner_asks_no_more_until_the_next_tick_when_it_had_its_share_of_time() -> None:
+    trio = _one_away(*[f"r{index:04}" for index in range(20)])
+    for number in range(10):
+        trio.write("n1", number, put_large(f"big{number}", b"L" * settings.BULK_VALUE, number=100 + number))
+    trio.settle()
+    questions: list[RequestPrimary] = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append(effect)  # type: ignore[method-assign]
+    _back(trio)
+    node = trio.nodes["n3"]
+    trio.now += catchup.WORK + 0.001
+    ask("n3", questions[0])  # the answer comes late after the tick
+    trio.settle()
+    assert len(questions) == 1
+    node.tick(trio.now)
+    trio.settle()
+    assert len(questions) == 1 + catchup.FETCHES_AT_ONCE
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    for question in questions[1:]:
+        ask("n3", question)
+    trio.advance(1.0)
+    assert _equal(trio)
+
+
+def test_what_was_held_back_is_applied_in_slices_and_not_called_caught_up_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Was once a bug: sixty thousand mutations were applied at once; the node was silent for so long that it lost its place
+    in the set, and learnt anew."""
+    monkeypatch.setattr(catchup, "SETTLED_AT_ONCE", 10)
+    trio = _one_away("a")
+    questions: list[RequestPrimary] = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append(effect)  # type: ignore[method-assign]
+    _back(trio)
+    for number in range(95):
+        trio.write("n1", number, put(f"r{number}", b"x", number=1000 + number))
+        trio.settle()
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    ask("n3", questions[0])
+    applied = [trio.replica("n3").disk.commit]
+    while not trio.replica("n3").catchup.finished:  # type: ignore[union-attr]
+        assert not [asked for asked in trio.changes_asked() if asked.kind == ChangeKind.ADD]
+        trio.nodes["n3"].tick(trio.now)
+        trio.settle()
+        applied.append(trio.replica("n3").disk.commit)
+    steps = [after - before for before, after in pairwise(applied)]
+    assert len(steps) >= 9
+    assert max(steps) <= 2 * 10  # one slice when the log reached the disk, one at the tick
+    assert _equal(trio)
+
+
+def test_one_that_begins_to_learn_again_while_it_settles_stands_where_replay_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Replay applies all that was held back at once. What the process had not applied it would not look for at its primary,
+    where it was deleted meanwhile: the cell would come back with the next crash."""
+    monkeypatch.setattr(catchup, "SETTLED_AT_ONCE", 1)
+    trio = _one_away("a")
+    questions: list[RequestPrimary] = []
+    ask = trio._ask_primary
+    trio._ask_primary = lambda name, effect: questions.append(effect)  # type: ignore[method-assign]
+    _back(trio)
+    for number in range(20):
+        trio.write("n1", number, put(f"r{number:02}", b"x", number=1000 + number))
+        trio.settle()
+    trio._ask_primary = ask  # type: ignore[method-assign]
+    ask("n3", questions[0])
+    trio.settle()
+    assert trio.replica("n3").disk.learning is Learning.SETTLING
+    trio.held = {("n1", "n3")}
+    trio.write("n1", "gone", delete("r19", number=2000))
+    trio.settle()
+    trio.mail["n1", "n3"].clear()  # lost: n3 learns anew
+    trio.held = set()
+    trio.write("n1", "next", put("z", b"x", number=2001))
+    trio.advance(2.0)
+    assert _equal(trio)
+    assert [kind for kind, _, _ in trio.disks["n3"].records].count("learn") == 2
+    trio.crash("n3")
+    replayed = SimulatedEngine(trio.disks["n3"]).tablets[TABLET]
+    assert replayed.tablet.get("r19", "c") is None
 
 
 def test_one_who_left_learns_even_if_it_missed_nothing() -> None:
