@@ -431,8 +431,8 @@ class Node:
 
     @property
     def idle(self) -> bool:
-        """Whether the node leads no tablet: it may stop without anybody noticing."""
-        return all(replica.leadership is None for replica in self._replicas.values())
+        """Whether no tablet is led by, or waits for, this node: it may stop without anybody noticing."""
+        return all(replica.role not in (Role.PRIMARY, Role.SECONDARY) for replica in self._replicas.values())
 
 
 def _to_leadership(name: str) -> Callable[[Replica, Any, float], None]:

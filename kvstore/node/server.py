@@ -49,8 +49,11 @@ from kvstore.supervision import (
 )
 from kvstore.wire import NUMBERS, WRITE, encode, read_message
 
-LEAVE_PATIENCE = 1.2
-"""Seconds that a node which is told to stop waits for its roles to move away."""
+LEAVE_PATIENCE = 2.0
+"""Seconds that a node which is told to stop waits for its roles to move away. Longer than the coordinator may wait for somebody
+who can take over at once (`settings.SEASONED`)."""
+_LINGER = 0.1
+"""Seconds that it then still tells clients who leads now, rather than have them find nobody."""
 _TICK = 0.02
 _LOOK = 0.01
 _ANSWERS_AT_ONCE = 16
@@ -127,7 +130,8 @@ class NodeServer:
         deadline = clock.now() + LEAVE_PATIENCE
         while not self._node.idle and self._coordinator.up and clock.now() < deadline:
             gevent.sleep(_LOOK)
-        gevent.sleep(_LOOK)  # the last answers and farewells leave with this turn of the loop
+        # the last answers and farewells leave with this turn of the loop
+        gevent.sleep(_LINGER if self._node.idle and self._coordinator.up else _LOOK)
         self._listener.close()
         self._coordinator.stop()
         self._maintenance.stop()

@@ -115,3 +115,11 @@ def test_a_primary_that_missed_a_configuration_streams_anew_to_its_learners() ->
     trio.advance(3.0)
     assert trio.value_at("n3", "row") == b"value"
     assert trio.changes_asked()[-1].member == trio.member("n3")
+
+
+def test_a_node_may_stop_when_nobody_waits_for_it_any_more() -> None:
+    trio = written()
+    assert [trio.nodes[name].idle for name in ("n1", "n2", "n3")] == [False, False, False]
+    trio.lead("n1", "n1 n2", "n3")
+    trio.settle()
+    assert [trio.nodes[name].idle for name in ("n1", "n2", "n3")] == [False, False, True]
