@@ -66,11 +66,11 @@ _PARTS: dict[str, Callable[[list[str]], int]] = {
 
 def main(argv: list[str]) -> int:
     """Run the command line; the exit status."""
-    if argv and argv[0] in _PARTS:
-        return _PARTS[argv[0]](argv[1:])
-    from kvstore.shell import run_command
-
     try:
+        if argv and argv[0] in _PARTS:
+            return _PARTS[argv[0]](argv[1:])
+        from kvstore.shell import run_command
+
         return run_command(argv)
     except StoreError as error:
         print(f"kvstore: {error}", file=sys.stderr)

@@ -69,6 +69,10 @@ class Require(IntEnum):
     VERSION = 2
 
 
+NUMBER_END = 1 << 63
+"""A mutation's number and floor stay below: one more than the highest is still written as 64 bits."""
+
+
 class Op(IntEnum):
     """Kinds of operation."""
 
@@ -121,6 +125,8 @@ def decode_header(encoded: Buffer) -> Header:
         client, number, floor, requires, operations = _unpack(encoded)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise BadRequest(f"not a mutation: {error}") from error
+    if type(requires) is not list or type(operations) is not list:
+        raise BadRequest("not a mutation: requirements and operations are arrays")
     return Header(client, number, floor, requires, operations)
 
 
@@ -133,6 +139,8 @@ def check_header(header: Header, bulk_length: int) -> None:
         for number in (header.client, header.number, header.floor):
             if not isinstance(number, int) or number < 0:
                 raise BadRequest("client, number and floor must be whole numbers from 0")
+        if max(header.number, header.floor) >= NUMBER_END:
+            raise BadRequest("number and floor must be below 2**63")
         for require in header.requires:
             _check_require(require)
         for operation in header.operations:
@@ -288,6 +296,8 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
             encoded = headers[at : at + header_length]
             at += header_length
             client, number, floor, requires, operations = _unpack(encoded)
+            if type(requires) is not list or type(operations) is not list:
+                raise BadRequest("not a mutation: requirements and operations are arrays")
             bulk: Buffer = b""
             if bulk_length:
                 bulk = view[bulk_at : bulk_at + bulk_length]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kvstore import settings
 from kvstore.keys import MAX_KEY
-from kvstore.mutation import Mutation, Op, check_bulk, check_header
+from kvstore.mutation import NUMBER_END, Mutation, Op, check_bulk, check_header
 
 _SURELY_SHORT = MAX_KEY // 4  # characters: UTF-8 takes at most four bytes for each
 
@@ -26,8 +26,8 @@ def check_mutation(mutation: Mutation) -> None:
                 and len(column) <= _SURELY_SHORT
                 and len(value) < settings.BULK_VALUE
                 and type(header.client) is type(header.number) is type(header.floor) is int
-                and header.client >= 0 <= header.number
-                and header.floor >= 0
+                and header.client >= 0 <= header.number < NUMBER_END
+                and 0 <= header.floor < NUMBER_END
             ):
                 return
     check_header(header, len(mutation.bulk))

@@ -101,12 +101,24 @@ def read_cells(path: str) -> Iterator[ArchivedCell]:
             payload = file.read(length)
             if len(payload) < length or number != index or extended(crc32c(header[4:]), payload) != crc:
                 raise CorruptValue(path, at, "a chunk does not have its checksum")
-            cells = msgpack.unpackb(payload)
+            cells = _cells(payload, path, at)
             if cells is None:
                 return
-            for cell in cells:
-                yield tuple(cell)
+            yield from cells
             index += 1
+
+
+def _cells(payload: bytes, path: str, at: int) -> list[ArchivedCell] | None:
+    try:
+        cells = msgpack.unpackb(payload)
+        if cells is None:
+            return None
+        listed: list[ArchivedCell] = [tuple(cell) for cell in cells]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CorruptValue(path, at, f"a chunk has its checksum and makes no sense: {error}") from error
+    if any(tuple(map(type, cell)) != (str, str, int, int, bytes) for cell in listed):
+        raise CorruptValue(path, at, "a chunk has its checksum and holds something else than cells")
+    return listed
 
 
 def write_index(folder: str, tablets: list[ArchivedTablet]) -> None:

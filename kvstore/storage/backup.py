@@ -2,11 +2,12 @@
 
 Each data folder is read as a node would find it that is started at that moment: everything acknowledged before is there. While
 it is read, a lock on its file `HOLD` keeps the node from removing anything that the backup may still need; the node serves and
-writes on. Of the replicas of a tablet in the folders given, the intact one with the longest history is taken. For a cluster on
-several machines, give the folders of so many nodes that every tablet is among them (any single node's, where every node holds
-every tablet): the ranges are checked for gaps.
+writes on. If one of the folders has all tablets, as up to date as any, the backup is that node's data at one moment. If none
+has, the intact replica with the longest history is taken of each tablet. For a cluster on several machines, give the folders of
+so many nodes that every tablet is among them: the ranges are checked for gaps.
 
-A write that was not yet acknowledged when the backup began may be in it, whole, or not.
+A write that was not yet acknowledged when the backup began may be in it, whole, or not. Of two such writes to different tablets
+that are taken from different nodes, the second may be in it without the first.
 """
 
 from __future__ import annotations
@@ -46,25 +47,43 @@ def held(data_dir: str) -> Iterator[None]:
 
 def back_up(data_dirs: list[str], folder: str) -> list[ArchivedTablet]:
     """Back up the data folders into `folder`, which is made and must be empty; what was written."""
-    os.makedirs(folder, exist_ok=True)
-    if os.listdir(folder):
-        raise StorageFailure(f"{folder} is not empty")
     for data_dir in data_dirs:
         if not os.path.exists(f"{data_dir}/store"):
             raise StorageFailure(f"{data_dir} is not the data folder of a storage node: it has no file `store`")
+    os.makedirs(folder, exist_ok=True)
+    if os.listdir(folder):
+        raise StorageFailure(f"{folder} is not empty")
     with contextlib.ExitStack() as stack:
-        best: dict[int, tuple[Engine, DiskReplica]] = {}
+        engines: list[Engine] = []
         for data_dir in data_dirs:
             stack.enter_context(held(data_dir))
-            engine = Engine.open(data_dir, ReadOnlyFiles())
-            stack.callback(engine.abandon)
-            for tablet_id, replica in engine.tablets.items():
-                if replica.intact and (tablet_id not in best or _history(best[tablet_id][1]) < _history(replica)):
-                    best[tablet_id] = engine, replica
+            engines.append(Engine.open(data_dir, ReadOnlyFiles()))
+            stack.callback(engines[-1].abandon)
+        best = _best(engines)
         _check_ranges([replica for _, replica in best.values()])
         written = [_write_tablet(engine, replica, folder) for _, (engine, replica) in sorted(best.items())]
         write_index(folder, written)
         return written
+
+
+def _best(engines: list[Engine]) -> dict[int, tuple[Engine, DiskReplica]]:
+    """Of each tablet the replica to take.
+
+    All of one node if there is one that is a member everywhere: a node's log is one sequence, so what was written after
+    something else was acknowledged is not in it without the other. Members have a tablet's highest epoch.
+    """
+    best: dict[int, tuple[Engine, DiskReplica]] = {}
+    epochs: dict[int, int] = {}
+    for engine in engines:
+        for tablet_id, replica in engine.tablets.items():
+            epochs[tablet_id] = max(epochs.get(tablet_id, 0), replica.epoch)
+            if replica.intact and (tablet_id not in best or _history(best[tablet_id][1]) < _history(replica)):
+                best[tablet_id] = engine, replica
+    members = [e for e in engines if {r.id: r.epoch for r in e.tablets.values() if r.intact} == epochs]
+    if members:
+        latest = max(members, key=lambda engine: sum(replica.last for replica in engine.tablets.values()))
+        return {tablet_id: (latest, replica) for tablet_id, replica in latest.tablets.items()}
+    return best
 
 
 def _history(replica: DiskReplica) -> tuple[int, int, int]:

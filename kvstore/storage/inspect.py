@@ -1,12 +1,14 @@
 """`python -m kvstore inspect DATA_DIR`: what a data folder holds, and whether every byte of it has its checksum.
 
-Reads only, also beside a running node (whose last segment may grow meanwhile). Every record of every segment, and every
-checkpoint, is verified. The exit status is 1 if anything is damaged or the folder cannot be read.
+Reads only, also beside a running node, whose last segment may grow meanwhile, and which is kept from removing anything. Every
+record of every segment, and every checkpoint, is verified. The exit status is 1 if anything is damaged or the folder cannot be
+read.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 
 from kvstore.errors import StorageFailure, StoreError
 from kvstore.storage import checkpoint, manifest, segment
+from kvstore.storage.backup import held
 from kvstore.storage.compaction import live_bytes
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import Damage
@@ -77,6 +80,11 @@ def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda 
     lock = Files().lock(f"{data_dir}/LOCK")
     if lock is not None:
         Files().close(lock)
+    with held(data_dir) if lock is None else contextlib.nullcontext():
+        return _inspect(data_dir, lock is None, progress)
+
+
+def _inspect(data_dir: str, in_use: bool, progress: Callable[[int, int], None]) -> Findings:
     engine = Engine.open(data_dir, ReadOnlyFiles())
     try:
         folder = engine.wal.folder
@@ -85,7 +93,7 @@ def inspect_folder(data_dir: str, progress: Callable[[int, int], None] = lambda 
         found = Findings(
             data_dir,
             engine.store_id,
-            lock is None,
+            in_use,
             {"folder": manifest.FORMAT, "log": segment.FORMAT, "checkpoint": checkpoint.FORMAT},
             engine.log_start,
             folder.spares,
@@ -150,23 +158,25 @@ def _tablet(engine: Engine, tablet_id: int) -> TabletFinding:
 
 def _show(found: Findings) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(
         f"Data folder {found.data_dir}, store {found.store_id}" + (" (a node is working on it)" if found.in_use else "")
     )
     console.print(
         f"Replay begins in segment {found.log_start[0]} at byte {found.log_start[1]}; {found.spares} spare segments"
     )
-    tablets = Table("Tablet", "Start", "End", "Epoch", "Commit", "Last", "State", "Cells", "Bytes", "Checkpoint")
+    names = ("Tablet", "Start", "End", "Epoch", "Commit", "Last", "State", "Cells", "Bytes", "Checkpoint")
+    tablets = Table(*(Column(name, overflow="fold") for name in names))
     for t in found.tablets:
         numbers = (str(t.epoch), str(t.commit), str(t.last), t.state, f"{t.cells:,}", f"{t.bytes:,}")
         tablets.add_row(
             str(t.tablet), repr(t.start), "" if t.end is None else repr(t.end), *numbers, t.checkpoint or "none"
         )
     console.print(tablets)
-    segments = Table("Segment", "Size", "Used", "Live values", "Replayed", "Records")
+    columns = ("Segment", "Size", "Used", "Live values", "Replayed", "Records")
+    segments = Table(*(Column(name, overflow="fold") for name in columns))
     for s in found.segments:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(s.records.items()))
         sizes = (f"{s.capacity:,}", f"{s.used:,}", f"{s.live:,}")

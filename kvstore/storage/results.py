@@ -142,6 +142,8 @@ class ResultTable:
         """Put the clients of `encode`'s bytes behind those here; `BadRequest` if they are malformed."""
         try:
             for client, floor, *columns in msgpack.unpackb(encoded):
+                if not type(client) is type(floor) is int or not all(type(column) is bytes for column in columns):
+                    raise TypeError("a client is two numbers and five arrays")
                 numbers, epochs, sequences, outcomes, failed = _columns(*columns)
                 rows = zip(numbers, outcomes, epochs, sequences, failed, strict=True)
                 results = {number: Result(*rest) for number, *rest in rows}

@@ -158,6 +158,10 @@ class RecordHeader(NamedTuple):
     first: int
 
 
+def _is_whole(header: RecordHeader, payload: bytes) -> bool:
+    return len(payload) == header.length and crc32c(payload) == header.payload_crc
+
+
 class SegmentReader:
     """Reads one segment's records in order, and judges what is not whole."""
 
@@ -183,6 +187,8 @@ class SegmentReader:
         while True:
             found = self._read_header(offset)
             if found is None:
+                if self._is_growing(offset):
+                    continue
                 following = self._after_bad(offset)
                 if following is None:
                     self.end = offset
@@ -193,13 +199,27 @@ class SegmentReader:
                 self.end = offset
                 return
             payload = self._read(offset + RECORD_HEADER, found.length) if payloads else b""
-            if payloads and (len(payload) < found.length or crc32c(payload) != found.payload_crc):
+            if payloads and not _is_whole(found, payload):
+                if self._is_growing(offset):
+                    continue
                 if not self._judge_payload(offset, found):
                     self.end = offset
                     return
             else:
                 yield offset, found, payload
             offset += padded(found.length)
+
+    def _is_growing(self, offset: int) -> bool:
+        """Whether the record at `offset`, which was not whole, is whole by now.
+
+        Whoever looks at the folder of a running node may have read a part of the file before the record was written, and what
+        says that it had been synced after that: no damage, but a log that goes on.
+        """
+        if not self._last or not self._was_synced(offset):
+            return False
+        self._window, self._window_at = b"", 0
+        found = self._read_header(offset)
+        return found is not None and _is_whole(found, self._read(offset + RECORD_HEADER, found.length))
 
     def _judge_payload(self, offset: int, found: RecordHeader) -> bool:
         """Whether to go on behind a record whose payload is not whole."""

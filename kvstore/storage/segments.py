@@ -102,7 +102,10 @@ class SegmentFolder:
 
     def _found_spare(self, name: str) -> None:
         path = f"{self.folder}/{name}"
-        fd = self.files.open(path)
+        try:
+            fd = self.files.open(path)
+        except FileNotFoundError:  # a running node, whose folder is only looked at, has just put it to use
+            return
         size = self.files.size(fd)
         self.files.close(fd)
         unfit = name.startswith("new-") or size != self.options.segment_size
