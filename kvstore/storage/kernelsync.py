@@ -103,11 +103,17 @@ class KernelSync:
         self._busy = True
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most so long for the sync begun last; whether it is done. `OSError` if it failed."""
+        """Wait at most so long for the sync begun last; whether it is known to be done. `OSError` if it failed."""
         assert self._busy
         whole = int(seconds)
         limit = _Time(whole, int((seconds - whole) * 1e9))
-        if self._call(self._numbers.getevents, self._context, 1, 1, self._events, ctypes.byref(limit)) == 0:
+        try:
+            done = self._call(self._numbers.getevents, self._context, 1, 1, self._events, ctypes.byref(limit))
+        except InterruptedError:
+            # The process was stopped and goes on, or somebody traces it. That says nothing about the sync: taken for a
+            # failure of the disk, it would end every node of a machine that was suspended.
+            return False
+        if not done:
             return False
         self._busy = False
         os.eventfd_read(self.eventfd)  # it was signalled too

@@ -1,0 +1,68 @@
+"""Syncs that the kernel carries out: what interrupts the waiting is not the disk's failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvstore.storage.kernelsync import KernelSync
+
+
+class EndlessSync(KernelSync):
+    """One that is begun and never done, as on a disk that hangs."""
+
+    def begin(self, fd: int) -> None:
+        self._busy = True
+
+
+def made(kind: type[KernelSync]) -> KernelSync:
+    """One of that kind; skips where the kernel offers none."""
+    try:
+        return kind()
+    except OSError as error:
+        pytest.skip(f"no asynchronous sync here: {error}")
+
+
+@pytest.fixture
+def interruptions() -> Iterator[None]:
+    """This thread's system calls are interrupted again and again, as stopping, continuing and tracing a process do."""
+    former = signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    waiting, ended = threading.get_ident(), threading.Event()
+
+    def interrupt() -> None:
+        while not ended.wait(0.01):
+            signal.pthread_kill(waiting, signal.SIGUSR1)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        interrupter.join()
+        signal.signal(signal.SIGUSR1, former)
+
+
+@pytest.mark.usefixtures("interruptions")
+def test_an_interrupted_wait_says_not_yet() -> None:
+    sync = made(EndlessSync)
+    sync.begin(0)
+    assert sync.wait(60.0) is False
+
+
+@pytest.mark.usefixtures("interruptions")
+def test_a_sync_ends_however_often_the_waiting_is_interrupted(tmp_path: Path) -> None:
+    sync = made(KernelSync)
+    fd = os.open(tmp_path / "log", os.O_CREAT | os.O_RDWR)
+    for _ in range(20):
+        os.pwrite(fd, b"x" * 100_000, 0)
+        sync.begin(fd)
+        while not sync.wait(1.0):
+            pass
+    os.close(fd)
+    sync.close()
