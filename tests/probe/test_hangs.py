@@ -57,8 +57,8 @@ def test_the_coordinator_hangs_and_nobody_notices(harmed: StoreCluster) -> None:
     with Histories(harmed, "coordinator") as histories:
         histories.advance()
         with stopped(harmed, "coordinator"):
-            # several leases long: they are between nodes, and need no coordinator
-            time.sleep(3 * settings.LEASE)
+            # longer than any lease: they are between nodes, and need no coordinator
+            time.sleep(2 * settings.LEASE)
         histories.advance()
         harmed.wait_until_whole()
         histories.judge()
@@ -72,21 +72,6 @@ def test_everything_hangs_as_a_suspended_machine_does(harmed: StoreCluster) -> N
         with stopped(harmed, *harmed.names):
             time.sleep(2 * settings.HEARTBEAT_DEAD)
         histories.advance()
-        harmed.wait_until_whole()
-        histories.judge()
-        harmed.wait_until_alike()
-
-
-def test_a_node_dies_while_the_coordinator_hangs(harmed: StoreCluster) -> None:
-    """When it wakes, its first look at the clock finds everybody silent: it must listen before it judges."""
-    with Histories(harmed, "asleep", timeout=PATIENT) as histories:
-        histories.advance()
-        victim = harmed.primary_of(histories.groups[0])
-        with stopped(harmed, "coordinator"):
-            harmed.kill(victim)
-            time.sleep(settings.HEARTBEAT_DEAD)
-        histories.advance()
-        harmed.start(victim)
         harmed.wait_until_whole()
         histories.judge()
         harmed.wait_until_alike()

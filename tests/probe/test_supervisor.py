@@ -264,22 +264,6 @@ def test_a_crash_loop_is_called_one_and_ends_when_its_cause_does(shared: WebClus
     shared.wait_until_back("frontend2", process["pid"])
 
 
-def test_the_death_of_a_node_is_told_at_once(shared: WebCluster) -> None:
-    """Its tablets have another primary before any heartbeat could be missed for long."""
-    shared.wait_until_whole()
-    led = [tablet["id"] for tablet in shared.status()["tablets"] if tablet["primary"] == "node1"]
-    assert led, "node1 leads something"
-    pid = shared.kill("node1")
-    begun = time.monotonic()
-    wait_for(
-        lambda: all(tablet["primary"] for tablet in shared.status()["tablets"] if tablet["id"] in led),
-        "other primaries",
-    )
-    assert time.monotonic() - begun < 3.0
-    shared.wait_until_back("node1", pid)
-    shared.wait_until_whole()
-
-
 def test_make_run_passes_options_on(tmp_path: Path) -> None:
     """Through make, as a user starts it; Ctrl-C reaches make and the supervisor alike."""
     log, port, coordinator = tmp_path / "terminal", free_port_block(), free_port_block()
