@@ -330,6 +330,18 @@ def front_end_items(front_ends: Iterable[tuple[str, bool]]) -> list[Attention]:
     ]
 
 
+def _what_becomes_of(status: Status, node: Node) -> str:
+    """What happens to the replicas of a node that is gone, if it stays so; empty if they are not rebuilt elsewhere."""
+    if node.rebuilt_in_s is None:
+        return ""
+    spares = status.could_take_over(node.id)
+    if not spares:
+        return " There is no spare node on which its replicas could be rebuilt."
+    if node.rebuilt_in_s == 0:
+        return f" Its replicas are being rebuilt on {listing(spares, 'or')}."
+    return f" If it is not back in {age(node.rebuilt_in_s)}, its replicas are rebuilt on {listing(spares, 'or')}."
+
+
 def _node_items(status: Status) -> list[Attention]:
     return [item for node in status.nodes for item in _items_of_node(status, node)]
 
@@ -338,6 +350,7 @@ def _items_of_node(status: Status, node: Node) -> Iterable[Attention]:
     roles = node.primary_of + node.secondary_of + node.learner_of
     if node.state is NodeState.DOWN:
         detail = f"{what_of(status, node.id)}. The other replicas of what it held serve as long as they are in sync."
+        detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id} is down", detail, node=node.id)
     elif node.state is NodeState.SUSPECT:
         heard = f"{age(node.last_heartbeat_s)} ago" if node.last_heartbeat_s is not None else "never"

@@ -45,6 +45,15 @@ class Node:
     primary_of: int = 0
     secondary_of: int = 0
     learner_of: int = 0
+    replica_of: int | None = None
+    """How many tablets belong on it; None when the coordinator does not say."""
+    rebuilt_in_s: float | None = None
+    """After how long what it held is rebuilt elsewhere; None when it is not gone, or that is never done."""
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it runs, and could take any tablet, having none."""
+        return self.state is NodeState.UP and self.replica_of == 0
 
     @property
     def is_live(self) -> bool:
@@ -122,6 +131,8 @@ class Cluster:
     min_in_sync: int
     group_rule: str = ""
     uptime_s: float = 0.0
+    rebuild_after_s: float | None = None
+    """For how long a node must be gone before its replicas are rebuilt elsewhere; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,12 @@ class Status:
     def tablet(self, tablet_id: int) -> Tablet | None:
         """The tablet of that id, or None."""
         return next((tablet for tablet in self.tablets if tablet.id == tablet_id), None)
+
+    def could_take_over(self, node_id: str) -> tuple[str, ...]:
+        """The nodes on which replicas of that node could be rebuilt: those that are up, and do not hold all of its tablets."""
+        its = [tablet for tablet in self.tablets if node_id in tablet.replicas]
+        up = [node.id for node in self.nodes if node.state is NodeState.UP]
+        return tuple(name for name in up if any(name not in tablet.replicas for tablet in its))
 
     def aged(self, seconds: float) -> Status:
         """This status as it reads `seconds` later: what was heard 0.2 s before it was taken is so much older now."""
@@ -178,6 +195,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
         min_in_sync=int(raw["min_in_sync"]),
         group_rule=str(raw.get("group_rule") or ""),
         uptime_s=float(raw.get("uptime_s") or 0.0),
+        rebuild_after_s=_age(raw.get("rebuild_after_s")),
     )
 
 
@@ -201,6 +219,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
             "learner_of",
         )
     }
+    replica_of = raw.get("replica_of")
     disk_free = raw.get("disk_free") or None  # 0: the node does not say; long before, it would refuse writes
     return Node(
         id=str(raw["id"]),
@@ -209,6 +228,8 @@ def _node(raw: Mapping[str, Any]) -> Node:
         last_heartbeat_s=_age(raw.get("last_heartbeat_s")),
         disk_age_s=_age(raw.get("disk_age_s")),
         disk_free=None if disk_free is None else int(disk_free),
+        replica_of=None if replica_of is None else int(replica_of),
+        rebuilt_in_s=_age(raw.get("rebuilt_in_s")),
         **figures,
     )
 

@@ -38,6 +38,8 @@ def node_line(status: Status, node: Node) -> NodeLine:
     percent = progress(learning, node.id) if node.is_live else None
     if learning and node.state is NodeState.UP:
         words, level = "up, catching up", Level.NOTICE
+    elif node.is_spare:
+        words = "up, spare"
     return NodeLine(node, words, level, percent)
 
 
@@ -146,6 +148,8 @@ class Figures:
     replication: int
     min_in_sync: int
     uptime_s: float
+    spares: int
+    rebuild_after_s: float | None
 
 
 def figures(status: Status) -> Figures:
@@ -164,6 +168,8 @@ def figures(status: Status) -> Figures:
         replication=status.cluster.replication,
         min_in_sync=status.cluster.min_in_sync,
         uptime_s=status.cluster.uptime_s,
+        spares=sum(1 for node in status.nodes if node.is_spare),
+        rebuild_after_s=status.cluster.rebuild_after_s,
     )
 
 

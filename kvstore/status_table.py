@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kvstore import rebuild_after
+
 _WIDTH = 150  # columns of what does not go to a terminal
 _COLOURS = {"up": "green", "suspect": "yellow", "draining": "yellow", "disabled": "cyan", "down": "red"}
 
@@ -21,7 +23,8 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
     cluster = status["cluster"]
     console.print(
         f"[bold]{cluster['name']}[/bold]: replication {cluster['replication']}, "
-        f"writes need {cluster['min_in_sync']} in sync",
+        f"writes need {cluster['min_in_sync']} in sync, what a node held that is gone is rebuilt elsewhere: "
+        f"{rebuild_after.in_words(cluster['rebuild_after_s'])}",
         highlight=False,
     )
     console.print(_nodes(status["nodes"]))
@@ -37,6 +40,7 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
         "pid",
         "run",
         "heard",
+        "replicas",
         "primary",
         "secondary",
         "cells",
@@ -49,10 +53,11 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
         table.add_row(
             node["id"],
             node["address"],
-            Text(node["state"], _COLOURS.get(node["state"], "")),
+            _state(node),
             str(node["pid"]),
             str(node["incarnation"]),
             "–" if heard is None else f"{heard:.1f} s ago",
+            str(node["replica_of"]),
             str(node["primary_of"]),
             str(node["secondary_of"]),
             f"{node['cells']:,}",
@@ -60,6 +65,15 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
             human_size(node["log_bytes"]),
         )
     return table
+
+
+def _state(node: dict[str, Any]) -> Text:
+    words = node["state"]
+    if words == "up" and not node["replica_of"]:
+        words = "up, spare"
+    elif node["rebuilt_in_s"] is not None:
+        words += f", rebuilt elsewhere in {node['rebuilt_in_s']:.0f} s"
+    return Text(words, _COLOURS.get(node["state"], ""))
 
 
 def _tablets(tablets: list[dict[str, Any]]) -> Table:

@@ -25,6 +25,8 @@ class ClusterOptions:
     port: int = DEFAULT_PORT
     bind: str = "127.0.0.1"
     coordinator_port: int = DEFAULT_COORDINATOR_PORT
+    rebuild_after: str | None = None
+    """As `python -m kvstore rebuild-after` takes it; None: as it was."""
 
 
 def settled_size(options: ClusterOptions, made_nodes: int | None, made_replication: int | None) -> tuple[int, int]:

@@ -39,9 +39,10 @@ class ProcessSpec:
     address: tuple[str, int]
 
 
-def plan(folder: DataFolder, ports: Ports, bind: str) -> list[ProcessSpec]:
-    """All processes of a cluster, with their names as pid files and the console use them."""
-    store = [_coordinator(folder, ports)]
+def plan(folder: DataFolder, ports: Ports, bind: str, rebuild_after: str | None = None) -> list[ProcessSpec]:
+    """All processes of a cluster, with their names as pid files and the console use them. `rebuild_after`: what the coordinator
+    is told, if anything."""
+    store = [_coordinator(folder, ports, rebuild_after)]
     store += [_node(folder, ports, number) for number in range(1, len(ports.nodes) + 1)]
     fronts = [_frontend(folder, ports, number) for number in range(1, len(ports.frontends) + 1)]
     return [*store, *fronts, _balancer(folder, ports, bind)]
@@ -65,7 +66,8 @@ def _python(*arguments: object) -> tuple[str, ...]:
     return (sys.executable, "-m", *map(str, arguments))
 
 
-def _coordinator(folder: DataFolder, ports: Ports) -> ProcessSpec:
+def _coordinator(folder: DataFolder, ports: Ports, rebuild_after: str | None) -> ProcessSpec:
+    told = () if rebuild_after is None else ("--rebuild-after", rebuild_after)
     name, address = "coordinator", (LOOPBACK, ports.coordinator)
     command = _python(
         "kvstore", "coordinator",
@@ -74,6 +76,7 @@ def _coordinator(folder: DataFolder, ports: Ports) -> ProcessSpec:
         "--key-file", folder.cluster_key,
         "--nodes-expected", len(ports.nodes),
         "--create-with", folder.creation_file,
+        *told,
         "--pid-file", folder.pid_file(name),
     )  # fmt: skip
     return ProcessSpec(name, Kind.COORDINATOR, command, address)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kvstore.client import connect
 from kvstore.errors import StoreError
@@ -22,7 +22,7 @@ from .errors import CannotStart
 from .notice import tell_coordinator
 from .options import ClusterOptions, settled_size
 from .pidfile import remove_pid_file, write_pid_file
-from .plan import START_ORDER, environment, plan, reachable
+from .plan import START_ORDER, ProcessSpec, environment, plan, reachable
 from .ports import LOOPBACK, Ports
 from .report import Report
 from .supervisor import Supervisor
@@ -48,6 +48,7 @@ class Cluster:
     bind: str
     record: Record
     replication: int
+    specs: list[ProcessSpec] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -97,8 +98,8 @@ def prepare(options: ClusterOptions, folder: DataFolder) -> Cluster:
     record.nodes, record.replication = nodes, replication
     record.url, record.coordinators = cluster.url, cluster.coordinators
     record.balancer_status = f"{LOOPBACK}:{ports.status}"
-    specs = plan(folder, ports, options.bind)
-    record.addresses = {spec.name: f"{spec.address[0]}:{spec.address[1]}" for spec in specs}
+    cluster.specs = plan(folder, ports, options.bind, options.rebuild_after)
+    record.addresses = {spec.name: f"{spec.address[0]}:{spec.address[1]}" for spec in cluster.specs}
     folder.write_record(record)
     creation = json.dumps(tablets.creation(replication), indent=2).encode() + b"\n"
     write_durably(folder.creation_file, creation, 0o644)
@@ -106,8 +107,7 @@ def prepare(options: ClusterOptions, folder: DataFolder) -> Cluster:
 
 
 def _run(cluster: Cluster, report: Report) -> None:
-    specs = plan(cluster.folder, cluster.ports, cluster.bind)
-    children = [Child(spec, cluster.folder, cluster.variables) for spec in specs]
+    children = [Child(spec, cluster.folder, cluster.variables) for spec in cluster.specs]
 
     def node_gone(name: str, pid: int) -> None:
         tell_coordinator(cluster.coordinators, str(cluster.folder.cluster_key), name, pid)

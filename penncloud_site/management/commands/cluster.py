@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
+from kvstore import rebuild_after
+from kvstore.errors import BadRequest
 from penncloud_site.supervisor import options as defaults
 from penncloud_site.supervisor.addresses import port, positive
 from penncloud_site.supervisor.errors import CannotStart
 from penncloud_site.supervisor.options import ClusterOptions
 from penncloud_site.supervisor.startup import run
+
+
+def grace(text: str) -> str:
+    """A time as `kvstore.rebuild_after` reads it, as it was written; a `type=` function."""
+    try:
+        rebuild_after.parse(text)
+    except BadRequest as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text
 
 
 class Command(BaseCommand):
@@ -44,9 +56,16 @@ class Command(BaseCommand):
             default=defaults.DEFAULT_COORDINATOR_PORT,
             help="port of the coordinator on 127.0.0.1; the other inner ports follow it (default: %(default)s)",
         )
+        add(
+            "--rebuild-after",
+            type=grace,
+            metavar="SECONDS",
+            help="the replicas of a node that is gone are rebuilt on a spare one after so long, or never "
+            "(default: as before, at first 300)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        fields = ("data_dir", "nodes", "frontends", "replication", "port", "bind", "coordinator_port")
+        fields = ("data_dir", "nodes", "frontends", "replication", "port", "bind", "coordinator_port", "rebuild_after")
         try:
             run(ClusterOptions(**{name: options[name] for name in fields}))
         except CannotStart as error:

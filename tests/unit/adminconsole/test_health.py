@@ -188,3 +188,18 @@ def test_whatever_the_status_it_never_sounds_better_than_it_is(status: Status) -
         assert all(number >= tablet.wanted for number, tablet in zip(live, status.tablets, strict=True))
     assert list(health.attention) == sorted(health.attention, key=lambda item: -item.level)
     assert assess_stale(status, 5.0, "").sentence.startswith("The coordinator does not answer")
+
+
+def test_of_a_node_that_is_gone_it_says_when_and_where_its_replicas_are_rebuilt() -> None:
+    def detail(rebuilt_in: float | None, *others: dict[str, object]) -> str:
+        gone = raw_node("node2", "down", rebuilt_in_s=rebuilt_in)
+        nodes = [raw_node("node1"), gone, raw_node("node3"), *others]
+        status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")]))
+        return next(item.detail for item in assess(status).attention if item.title == "node2 is down")
+
+    spare = raw_node("node4", replica_of=0)
+    assert detail(240.0, spare).endswith("If it is not back in 4 min, its replicas are rebuilt on node4.")
+    assert detail(0.0, spare).endswith("Its replicas are being rebuilt on node4.")
+    assert detail(240.0).endswith("There is no spare node on which its replicas could be rebuilt.")
+    assert detail(240.0, raw_node("node4", "disabled")).endswith("could be rebuilt.")
+    assert "rebuilt" not in detail(None, spare)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from adminconsole.health import Condition, Level
+from adminconsole.status import NodeState, parse
 from adminconsole.tables import condition_counts, figures, node_line, tablet_line, tablet_page
-from tests.unit.adminconsole.clusters import cluster, healthy, raw_tablet
+from tests.unit.adminconsole.clusters import cluster, healthy, raw_node, raw_status, raw_tablet
 
 
 def test_the_primary_comes_first_and_each_replica_has_its_role_in_words() -> None:
@@ -66,3 +69,12 @@ def test_conditions_are_counted_the_worst_first() -> None:
     counts = condition_counts(status)
     assert [(one.condition, one.tablets) for one in counts] == [(Condition.SHORT, 1), (Condition.FULL, 2)]
     assert counts[0].words == "1 tablet: short of replicas"
+
+
+def test_a_node_that_holds_no_replica_is_a_spare() -> None:
+    spare = raw_node("node4", replica_of=0)
+    nodes = [*(raw_node(f"node{number}", replica_of=1) for number in (1, 2, 3)), spare]
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 2 3")], rebuild_after_s=300.0))
+    assert [node_line(status, node).words for node in status.nodes] == ["up", "up", "up", "up, spare"]
+    assert (figures(status).spares, figures(status).rebuild_after_s) == (1, 300.0)
+    assert node_line(status, replace(status.nodes[3], state=NodeState.DOWN)).words == "down"

@@ -27,6 +27,12 @@ def test_every_process_writes_its_pid_file() -> None:
         assert option(spec.command, "--pid-file") == [f"/data/run/{spec.name}.pid"]
 
 
+def test_the_coordinator_is_told_when_to_rebuild_only_if_somebody_said_so() -> None:
+    """A start without the option leaves what the operator chose meanwhile."""
+    assert option(plan(FOLDER, PORTS, "127.0.0.1")[0].command, "--rebuild-after") == []
+    assert option(plan(FOLDER, PORTS, "127.0.0.1", "never")[0].command, "--rebuild-after") == ["never"]
+
+
 def test_only_the_balancer_listens_to_others() -> None:
     for spec in plan(FOLDER, PORTS, "0.0.0.0"):
         text = " ".join(spec.command)

@@ -1,0 +1,35 @@
+"""The status as a table on a terminal: what an operator must see of it at a glance."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from kvstore.status_table import print_status
+from tests.unit.coordinator.control import CREATION, Control
+
+
+def shown(control: Control) -> str:
+    """What the terminal has."""
+    output = io.StringIO()
+    print_status(control.status(), Console(file=output, width=200))
+    return output.getvalue()
+
+
+def line(text: str, node: str) -> str:
+    """The line of a node."""
+    return next(found for found in text.splitlines() if found.split()[:1] == [node])
+
+
+def test_spares_are_told_and_when_what_is_gone_is_rebuilt() -> None:
+    control = Control(CREATION).formed()
+    control.join("n4")
+    control.pass_time(1.0)
+    text = shown(control)
+    assert "rebuilt elsewhere: after 300 s" in text
+    assert "up, spare" in line(text, "n4")
+    assert "spare" not in line(text, "n1")
+    control.kill("n3")
+    control.pass_time(60.0)
+    assert "down, rebuilt elsewhere in 24" in line(shown(control), "n3")
