@@ -87,7 +87,7 @@ def _best(engines: list[Engine]) -> dict[int, tuple[Engine, DiskReplica]]:
 
 
 def _history(replica: DiskReplica) -> tuple[int, int, int]:
-    return replica.last_epoch, replica.last, replica.epoch
+    return replica.epoch, replica.last_epoch, replica.last
 
 
 def _check_ranges(replicas: list[DiskReplica]) -> None:

@@ -187,51 +187,35 @@ class SegmentReader:
         while True:
             found = self._read_header(offset)
             if found is None:
-                if self._is_growing(offset):
-                    continue
                 following = self._after_bad(offset)
-                if following is None:
-                    self.end = offset
-                    return
-                offset = following
-                continue
-            if found.kind == END:
+            elif found.kind == END:
+                following = None
+            else:
+                payload = self._read(offset + RECORD_HEADER, found.length) if payloads else b""
+                following = offset + padded(found.length)
+                if not payloads or _is_whole(found, payload):
+                    yield offset, found, payload
+                else:
+                    following = self._after_bad_payload(offset, found)
+            if following is None:
                 self.end = offset
                 return
-            payload = self._read(offset + RECORD_HEADER, found.length) if payloads else b""
-            if payloads and not _is_whole(found, payload):
-                if self._is_growing(offset):
-                    continue
-                if not self._judge_payload(offset, found):
-                    self.end = offset
-                    return
-            else:
-                yield offset, found, payload
-            offset += padded(found.length)
+            offset = following
 
-    def _is_growing(self, offset: int) -> bool:
-        """Whether the record at `offset`, which was not whole, is whole by now.
-
-        Whoever looks at the folder of a running node may have read a part of the file before the record was written, and what
-        says that it had been synced after that: no damage, but a log that goes on.
-        """
-        if not self._last or not self._was_synced(offset):
-            return False
-        self._window, self._window_at = b"", 0
-        found = self._read_header(offset)
-        return found is not None and _is_whole(found, self._read(offset + RECORD_HEADER, found.length))
-
-    def _judge_payload(self, offset: int, found: RecordHeader) -> bool:
-        """Whether to go on behind a record whose payload is not whole."""
+    def _after_bad_payload(self, offset: int, found: RecordHeader) -> int | None:
+        """Where to go on behind a record whose payload is not whole; None: nowhere."""
         missing = offset + RECORD_HEADER + found.length > self._size
-        if self._last and not missing and not self._was_synced(offset):
-            self.cut = offset
-            return False
+        if self._last and not missing:
+            if not self._was_synced(offset):
+                self.cut = offset
+                return None
+            if self._is_whole_by_now(offset):
+                return offset
         # a segment has its full size before it has its name: one that ends inside a record was cut by something else
         self._report(
             offset, found.tablet, "the segment ends here" if missing else "a payload does not have its checksum"
         )
-        return not missing
+        return None if missing else offset + padded(found.length)
 
     def _after_bad(self, offset: int) -> int | None:
         """Where to go on behind something at `offset` that is no record header; None: nowhere."""
@@ -242,10 +226,22 @@ class SegmentReader:
                 if self._looks_torn(offset):
                     self.cut = offset
                 return None
+            if self._is_whole_by_now(offset):
+                return offset
             self._report(offset, None, "no record where one had been synced")
         else:
             self._report(offset, None, "no record, and no end of the segment")
         return next((at for at, _ in self._whole_headers(offset + 8)), None)
+
+    def _is_whole_by_now(self, offset: int) -> bool:
+        """Whether the record at `offset`, which was not whole and had been synced, is whole when it is read again.
+
+        Whoever looks at the folder of a running node may have read this place before the record was written, and what says
+        that it had been synced after that: no damage, but a log that goes on.
+        """
+        self._window, self._window_at = b"", 0
+        found = self._read_header(offset)
+        return found is not None and _is_whole(found, self._read(offset + RECORD_HEADER, found.length))
 
     def _looks_torn(self, offset: int) -> bool:
         """Whether something was once written at `offset`, or behind it: else the log simply ends here."""

@@ -109,6 +109,36 @@ def test_of_two_replicas_the_one_with_the_longer_history_is_taken(tmp_path: Path
     ahead.close()
 
 
+def test_a_backup_is_one_nodes_data_at_one_moment_if_a_node_is_a_member_everywhere(tmp_path: Path) -> None:
+    """What was written after something else was acknowledged must not be in it without the other."""
+    first, second = a_folder(tmp_path / "first", rows=5), a_folder(tmp_path / "second", rows=5)
+    write(second, [put("a", "c", b"1")])  # later in the one tablet …
+    write(second, [put("b", "c", b"1")])
+    write(first, [put("z", "c", b"1")], tablet=2)  # … and in the other
+    backup.back_up([str(tmp_path / "first"), str(tmp_path / "second")], str(tmp_path / "backup"))
+    assert [tablet.sequence for tablet in read_index(str(tmp_path / "backup"))] == [8, 5], "all of it from the second"
+    first.close()
+    second.close()
+
+
+def test_a_node_that_is_no_member_any_more_is_not_what_is_backed_up(tmp_path: Path) -> None:
+    gone, member = a_folder(tmp_path / "gone", rows=9), a_folder(tmp_path / "member", rows=5)
+    for tablet in (1, 2):
+        member.append_epoch(tablet, 2)
+    member.sync()
+    backup.back_up([str(tmp_path / "gone"), str(tmp_path / "member")], str(tmp_path / "backup"))
+    assert [tablet.sequence for tablet in read_index(str(tmp_path / "backup"))] == [6, 5]
+    gone.close()
+    member.close()
+
+
+@pytest.mark.parametrize("wrong", ["nothing there", "."])
+def test_a_backup_of_what_is_no_node_makes_no_folder(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(StorageFailure, match="is not the data folder of a storage node"):
+        backup.back_up([str(tmp_path / wrong)], str(tmp_path / "backup"))
+    assert not (tmp_path / "backup").exists()
+
+
 def test_a_backup_that_would_lack_a_range_is_refused(tmp_path: Path) -> None:
     engine = a_folder(tmp_path / "node")
     engine.drop_tablet(1)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import msgpack
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvstore.errors import BadRequest, StorageFailure
 from kvstore.keys import checked
-from kvstore.mutation import decode_entry
+from kvstore.mutation import Mutation, decode_entry, decode_header, encode_header
+from kvstore.node.admission import check_mutation
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
-from kvstore.storage.checkpoint import read_chunks
+from kvstore.storage.checkpoint import CELLS, CheckpointWriter, load_checkpoint, read_chunks
 from kvstore.storage.crc import combined, crc32c, extended
+from kvstore.storage.failures import CorruptValue, FutureFormat
 from kvstore.storage.manifest import read_manifest
+from kvstore.storage.records import Kind
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import FIRST_RECORD, segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.upkeep import checkpoint, run_to_end
 from kvstore.storage.wal import Wal
 from tests.faults.disk import FaultyDisk, FaultyFiles, Inode
-from tests.unit.storage.engines import with_tablet, write
+from tests.unit.storage.engines import reopened, with_tablet, write
 from tests.unit.storage.entries import put
 
 texts = st.text(alphabet=st.sampled_from("\0\1ab\x7f\xe9￿\U0001f600"), max_size=4)
@@ -121,3 +126,88 @@ def test_arbitrary_bytes_are_no_entry_no_results_no_manifest(data: bytes) -> Non
         ResultTable.decode(msgpack.packb([[1, 2, data, data, data, data, data]]))
     with contextlib.suppress(StorageFailure):
         read_manifest(file_system("/data/store", data), "/data")
+
+
+# ---------------------------------------------------------------- found by fuzzing
+
+
+@pytest.mark.parametrize("requires", [0, None, "", {}, b""])
+def test_a_mutation_whose_requirements_are_no_array_is_refused(requires: object) -> None:
+    """What is false and no array passed for "no requirements" at the edge, and ended the node that looked through them."""
+    header: bytes = msgpack.packb([1, 1, 0, requires, [[0, "row", "column", b"v"]]])
+    with pytest.raises(BadRequest, match="are arrays"):
+        decode_header(header)
+    payload = (1).to_bytes(4, "little") + bytes(3) + len(header).to_bytes(4, "little") + bytes(4) + header
+    with pytest.raises(BadRequest, match="are arrays"):
+        decode_entry(1, 1, payload)
+
+
+@pytest.mark.parametrize("operations", [1, 2])
+@pytest.mark.parametrize(("number", "floor"), [(1 << 63, 0), (1, 1 << 63), (-1, 0), (1, -1)])
+def test_a_number_that_has_no_successor_in_64_bits_is_refused(number: int, floor: int, operations: int) -> None:
+    """When its result is forgotten the floor is one more, and is written to the checkpoint."""
+    header = encode_header(1, number, floor, [], [[0, "row", f"{i}", b"v"] for i in range(operations)])
+    with pytest.raises(BadRequest):
+        check_mutation(Mutation(header, b"", decode_header(header)))
+
+
+@pytest.mark.parametrize(
+    "client", [[1, 0, b"", b"", b"", [], b""], ["1", 0, b"", b"", b"", b"", b""], [1, None, b"", b"", b"", b"", b""]]
+)
+def test_remembered_results_of_other_types_are_no_table(client: list[object]) -> None:
+    with pytest.raises(BadRequest):
+        ResultTable.decode(msgpack.packb([client]))
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.CREATE, Kind.ENTRY, Kind.LEARN, Kind.INSTALL, Kind.FINISH, Kind.MOVED, Kind.DAMAGED]
+)
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x00" * 11, msgpack.packb([1, 2, 3])])
+def test_a_record_with_its_checksum_that_makes_no_sense_is_told_and_ends_its_replica(
+    kind: Kind, payload: bytes
+) -> None:
+    disk = FaultyDisk()
+    engine = with_tablet(disk)
+    write(engine, [put("row", "a", b"1")])
+    engine.create_tablet(2, "other", None, 1)
+    if kind in (Kind.INSTALL, Kind.FINISH):
+        engine.begin_learning(1)
+    place = engine.wal.position
+    engine.wal.append(kind, 7 if kind is Kind.CREATE else 1, 1, 2, [payload])
+    engine.sync()
+    again = reopened(engine)
+    assert (again.damage[0].file, again.damage[0].offset) == (f"log/{segment_name(place.segment)}", place.offset)
+    assert kind is Kind.CREATE or not again.tablets[1].intact
+    assert again.tablets[2].intact
+
+
+def test_a_record_of_a_kind_from_the_future_is_refused_by_name() -> None:
+    engine = with_tablet(FaultyDisk())
+    engine.wal.append(77, 1, 1, 1, [b"?"])
+    engine.sync()
+    with pytest.raises(
+        FutureFormat, match=r"00000001\.seg at byte \d+: a record of kind 77, which this version does not know"
+    ):
+        reopened(engine)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [],
+        [[b"b\0\0", b"a\0\0"], [bytes(17), bytes(17)]],
+        [[b"a\0\0", b"a\0\0"], [bytes(17), bytes(17)]],
+        [[b"a\0\0"], []],
+        [[b"a\0\0"], [b"short"]],
+        [["a"], [bytes(17)]],
+        [[b"a\0\0"], [bytes(16) + b"\1" + bytes(3)]],
+    ],
+)
+def test_a_checkpoint_with_its_checksums_that_makes_no_sense_is_refused(cells: object, monkeypatch: Any) -> None:
+    engine = with_tablet(FaultyDisk())
+    write(engine, [put("row", "a", b"1")])
+    monkeypatch.setattr(CheckpointWriter, "_payloads", lambda *_: [(CELLS, msgpack.packb(cells))])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    monkeypatch.undo()
+    with pytest.raises(CorruptValue):
+        load_checkpoint(engine.files, engine.checkpoint_path(1, 1), ResultTable())

@@ -193,6 +193,35 @@ def test_a_value_that_holds_a_copy_of_the_log_is_not_taken_for_a_record() -> Non
     assert found == [b"secret", b"behind"]
 
 
+class Glances(FaultyFiles):
+    """Shows a segment first as it was a moment ago, and from then on as it is: a running node writes on meanwhile."""
+
+    def __init__(self, disk: FaultyDisk, earlier: bytes) -> None:
+        super().__init__(disk)
+        self._earlier: bytes | None = earlier
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        if self._earlier is not None and offset >= FIRST_RECORD:
+            seen, self._earlier = self._earlier[offset : offset + length], None
+            return seen
+        return super().pread(fd, length, offset)
+
+
+@pytest.mark.parametrize("seen", [0, RECORD_HEADER, RECORD_HEADER + 30])
+def test_a_log_that_is_read_while_it_grows_is_not_damaged(seen: int) -> None:
+    """What was read is older than what says that it had been synced. `seen`: so much of the third record was there."""
+    disk = FaultyDisk()
+    payloads = [bytes([i]) * 100 for i in range(6)]
+    wal = filled(disk, *payloads)
+    third = FIRST_RECORD + 2 * padded(100)
+    data = bytes(inode(disk))
+    earlier = data[: third + seen] + bytes(len(data) - third - seen)
+    again = Wal.open(Glances(disk, earlier), "/log", SMALL)
+    assert [record.payload for _, record in again.replay()] == payloads
+    assert (again.damage, again.cut) == ([], None)
+    wal.close()
+
+
 def test_a_record_larger_than_a_segment_gets_a_segment_of_its_own() -> None:
     disk = FaultyDisk()
     large = random.Random(0).randbytes(50_000)
