@@ -49,6 +49,8 @@ class Node:
     """How many tablets belong on it; None when the coordinator does not say."""
     rebuilt_in_s: float | None = None
     """After how long what it held is rebuilt elsewhere; None when it is not gone, or that is never done."""
+    longest_pause_ms: float | None = None
+    """The longest that its event loop was kept from going round since it started; None when it does not say."""
 
     @property
     def is_spare(self) -> bool:
@@ -230,6 +232,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
         disk_free=None if disk_free is None else int(disk_free),
         replica_of=None if replica_of is None else int(replica_of),
         rebuilt_in_s=_age(raw.get("rebuilt_in_s")),
+        longest_pause_ms=_age((raw.get("figures") or {}).get("longest_pause_ms")),
         **figures,
     )
 

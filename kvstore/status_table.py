@@ -46,6 +46,7 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
         "cells",
         "bytes",
         "log",
+        "pause",
     ):
         table.add_column(heading, justify="left" if heading in ("node", "address", "state") else "right")
     for node in nodes:
@@ -63,6 +64,7 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
             f"{node['cells']:,}",
             human_size(node["bytes"]),
             human_size(node["log_bytes"]),
+            f"{pause:.0f} ms" if (pause := node.get("figures", {}).get("longest_pause_ms")) is not None else "–",
         )
     return table
 

@@ -23,6 +23,12 @@ def test_a_node_that_was_never_heard_has_no_age_and_no_figures() -> None:
     assert node.disk_free is None
     assert (node.pid, node.cells) == (0, 0)
     assert node.state is NodeState.DOWN
+    assert node.longest_pause_ms is None
+
+
+def test_a_nodes_longest_pause_is_among_its_figures() -> None:
+    raw = raw_node("node1", figures={"longest_pause_ms": 31.4, "recent_pause_ms": 2.0})
+    assert parse(raw_status([raw], [])).nodes[0].longest_pause_ms == 31.4
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,12 @@ def test_spares_are_told_and_when_what_is_gone_is_rebuilt() -> None:
     control.kill("n3")
     control.pass_time(60.0)
     assert "down, rebuilt elsewhere in 24" in line(shown(control), "n3")
+
+
+def test_a_nodes_longest_pause_is_told() -> None:
+    status = Control(CREATION).formed().status()
+    status["nodes"][0]["figures"] = {"longest_pause_ms": 31.4}
+    output = io.StringIO()
+    print_status(status, Console(file=output, width=200))
+    assert line(output.getvalue(), "n1").rstrip().endswith("31 ms")
+    assert line(output.getvalue(), "n2").rstrip().endswith("–")
