@@ -75,7 +75,10 @@ class Recovery:
     node: str
     cells_done: int
     cells_total: int
+    cells_copied: int
     bytes_done: int
+    seconds_left: int | None
+    """At the pace so far; None when that cannot be told."""
 
     @property
     def percent(self) -> int:
@@ -267,11 +270,14 @@ def _tablet(raw: Mapping[str, Any]) -> Tablet:
 
 
 def _recovery(raw: Mapping[str, Any]) -> Recovery:
+    left = int(raw.get("seconds_left", -1))
     return Recovery(
         node=str(raw["node"]),
         cells_done=int(raw.get("cells_done") or 0),
         cells_total=int(raw.get("cells_total") or 0),
+        cells_copied=int(raw.get("cells_copied") or 0),
         bytes_done=int(raw.get("bytes_done") or 0),
+        seconds_left=None if left < 0 else left,
     )
 
 

@@ -44,7 +44,7 @@ class Admin:
          "tablets": [{"id", "start", "end", "epoch", "range_version", "primary": node id or None, "in_sync": [node id],
                       "learners": [node id], "replicas": [node id, in election order], "wanted", "cells", "bytes",
                       "sequence", "digest", "waiting_for": [node id],
-                      "recovery": [{"node", "cells_done", "cells_total", "bytes_done"}]}]}
+                      "recovery": [{"node", "cells_done", "cells_total", "cells_copied", "bytes_done", "seconds_left"}]}]}
         """
         answer = self._router.control(GetStatus(), self._timeout)
         if not isinstance(answer, Status):

@@ -97,11 +97,21 @@ def _tablets(tablets: list[dict[str, Any]]) -> Table:
             Text(
                 f"{', '.join(tablet['in_sync'])} ({len(tablet['in_sync'])}/{tablet['wanted']})", "red" if short else ""
             ),
-            ", ".join(tablet["learners"]),
+            ", ".join(_learner(name, tablet) for name in tablet["learners"]),
             f"{tablet['cells']:,}",
             human_size(tablet["bytes"]),
         )
     return table
+
+
+def _learner(name: str, tablet: dict[str, Any]) -> str:
+    """A learner, and how far it has come, as far as it has told."""
+    for part in tablet.get("recovery") or ():
+        if part["node"] == name and part["cells_total"]:
+            percent = min(99, part["cells_done"] * 100 // part["cells_total"])
+            left = part["seconds_left"]
+            return f"{name} {percent} %" + (f", {left} s left" if left >= 0 else "")
+    return name
 
 
 def human_size(size: float) -> str:

@@ -6,7 +6,7 @@
                 "rebuilt_in_s", "figures"}],
      "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
                   "cells", "bytes", "sequence", "digest", "waiting_for",
-                  "recovery": [{"node", "cells_done", "cells_total", "bytes_done"}],
+                  "recovery": [{"node", "cells_done", "cells_total", "cells_copied", "bytes_done", "seconds_left"}],
                   "copies": [{"node", "role", "intact", "sequence", "commit", "digest", "cells", "bytes"}]}]}
 
 `state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who holds

@@ -59,3 +59,11 @@ def test_a_recovery_is_never_called_complete_before_the_coordinator_says_so() ->
         parse(raw_status([], [raw_tablet(1, None, "", recovery=[{"node": "node2"}])])).tablets[0].recovery[0].percent
         == 0
     )
+
+
+def test_the_time_that_a_recovery_will_take_is_unknown_until_it_is_told() -> None:
+    told = {"node": "node2", "cells_done": 5, "cells_total": 9, "cells_copied": 2, "bytes_done": 9}
+    for left, shown in ((12, 12), (0, 0), (-1, None)):
+        recovery = [{**told, "seconds_left": left}]
+        status = cluster("up up", [raw_tablet(1, "1", "1", learners=["node2"], recovery=recovery)])
+        assert status.tablets[0].recovery[0].seconds_left == shown

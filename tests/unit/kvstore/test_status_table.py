@@ -42,3 +42,16 @@ def test_a_nodes_longest_pause_is_told() -> None:
     print_status(status, Console(file=output, width=200))
     assert line(output.getvalue(), "n1").rstrip().endswith("31 ms")
     assert line(output.getvalue(), "n2").rstrip().endswith("–")
+
+
+def test_how_far_a_learner_has_come_is_told() -> None:
+    status = Control(CREATION).formed().status()
+    tablet = status["tablets"][0]
+    tablet["learners"] = ["n3"]
+    tablet["recovery"] = [{"node": "n3", "cells_done": 250, "cells_total": 1000, "seconds_left": 12}]
+    output = io.StringIO()
+    print_status(status, Console(file=output, width=200))
+    assert "n3 25 %, 12 s left" in output.getvalue()
+    tablet["recovery"][0]["seconds_left"] = -1
+    print_status(status, Console(file=output, width=200))
+    assert "n3 25 % " in output.getvalue()
