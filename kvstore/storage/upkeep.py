@@ -47,7 +47,8 @@ def next_job(engine: Engine) -> tuple[str, Job] | None:
             return "checkpoint", _holding(engine, checkpoint(engine, due))
     if _spare_due(engine):
         return "spare", engine.wal.folder.prepare_spare()
-    victim = compaction_due(engine)
+    # not into the room that is left for closing the log: it gives none back before a checkpoint, which has to wait too
+    victim = None if engine.is_full else compaction_due(engine)
     if victim is not None:
         return "compaction", compact(engine, victim)
     return None

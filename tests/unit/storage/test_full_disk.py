@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 
@@ -10,10 +11,10 @@ import pytest
 from kvstore.errors import NoSpace
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import DiskFailed, TooManyFiles
-from kvstore.storage.upkeep import checkpoint, run_to_end
-from tests.faults.disk import FaultyDisk
-from tests.unit.storage.engines import contents, faults, log, opened, with_tablet, write
-from tests.unit.storage.entries import put
+from kvstore.storage.upkeep import Job, checkpoint, maintain, next_job, run_to_end
+from tests.faults.disk import FaultyDisk, FaultyFiles
+from tests.unit.storage.engines import contents, faults, log, opened, reopened, with_tablet, write
+from tests.unit.storage.entries import delete, put
 
 LARGE = bytes(range(200))
 
@@ -100,3 +101,78 @@ def test_that_no_more_files_may_be_opened_is_no_damage() -> None:
     faults(engine, lambda operation, path: None)
     assert engine.read(cell) == LARGE
     assert engine.tablets[1].intact
+
+
+@pytest.mark.parametrize(
+    ("operation", "where"),
+    [
+        ("create", "/data/checkpoints"),
+        ("write", "/data/checkpoints"),
+        ("fdatasync", "/data/checkpoints"),
+        ("rename", "/data/checkpoints"),
+        ("fsync_dir", "/data/checkpoints"),
+        ("create", "/data/store"),
+        ("write", "/data/store"),
+        ("fdatasync", "/data/store"),
+        ("rename", "/data/store"),
+        ("fsync_dir", "/data"),
+        ("rename", "/data/log/spare"),
+        ("create", "/data/log/new-spare"),
+        ("reserve", "/data/log/new-spare"),
+        ("write", "/data/log/new-spare"),
+        ("fdatasync", "/data/log/new-spare"),
+    ],
+)
+def test_no_room_for_background_work_is_no_harm(operation: str, where: str) -> None:
+    """It is given up, and done when there is room; what is acknowledged meanwhile, and a power cut, change nothing."""
+    engine = with_tablet(FaultyDisk(), segment_size=8192, checkpoint_log=100, spares=1)
+    failed = 0
+
+    def no_room(its_operation: str, path: str) -> int | None:
+        nonlocal failed
+        if its_operation != operation or not (path == where if operation == "fsync_dir" else path.startswith(where)):
+            return None
+        failed += 1
+        return errno.ENOSPC
+
+    faults(engine, no_room)
+    for i in range(12):
+        write(engine, [put("row", f"{i % 3}", bytes([i]) * 3000)])
+        jobs: list[tuple[str, Job] | None] = (
+            [("checkpoint", checkpoint(engine, engine.tablets[1]))] if i % 4 == 3 else []
+        )
+        for _ in range(6):
+            job = jobs.pop() if jobs else next_job(engine)
+            if job is not None:
+                with contextlib.suppress(OSError):
+                    run_to_end(engine, job[1])
+                engine.look_at_space()
+    assert failed, "the fault must have struck"
+    expected = contents(engine)
+    engine.append_commit(1, 12)
+    engine.sync()
+    assert isinstance(engine.files, FaultyFiles)
+    for seed in range(20):
+        again = opened(engine.files.disk.after_crash(random.Random(seed)), segment_size=8192)
+        assert (again.damage, contents(again)) == ([], expected)
+    faults(engine, lambda operation, path: None)
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    maintain(engine)
+    assert len(engine.wal.folder.segments) < 8, "log is dropped now"
+    assert contents(reopened(engine, segment_size=8192)) == expected
+
+
+def test_values_are_not_moved_into_the_last_room_of_a_full_disk() -> None:
+    engine = with_tablet(FaultyDisk(), segment_size=8192, checkpoint_log=100)
+    for i in range(12):
+        write(engine, [put("row", f"{i}", bytes([i]) * 3000)])
+    for i in range(1, 12, 2):
+        write(engine, [delete("row", f"{i}")])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    while (job := next_job(engine)) is not None and job[0] != "compaction":
+        run_to_end(engine, job[1])
+    assert job is not None, "there is something to compact"
+    engine.no_room()
+    assert next_job(engine) is None
+    engine.look_at_space()
+    assert next_job(engine) is not None
