@@ -10,6 +10,7 @@ The structures are those of <linux/aio_abi.h>, the numbers those of x86-64 and o
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -105,22 +106,32 @@ class KernelSync:
     def wait(self, seconds: float) -> bool:
         """Wait at most so long for the sync begun last; whether it is known to be done. `OSError` if it failed."""
         assert self._busy
-        whole = int(seconds)
-        limit = _Time(whole, int((seconds - whole) * 1e9))
-        try:
-            done = self._call(self._numbers.getevents, self._context, 1, 1, self._events, ctypes.byref(limit))
-        except InterruptedError:
-            # The process was stopped and goes on, or somebody traces it. That says nothing about the sync: taken for a
-            # failure of the disk, it would end every node of a machine that was suspended.
-            return False
-        if not done:
-            return False
+        if not self._ended(seconds):
+            # The kernel shows that a sync is done a moment before it signals: the signal may be that of the sync before this
+            # one. It is taken away, or whoever waits for it would be called at once, again and again; then one more look.
+            self._take_signal()
+            if not self._ended(0.0):
+                return False
         self._busy = False
-        os.eventfd_read(self.eventfd)  # it was signalled too
+        self._take_signal()
         result = self._events[0].result
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         return True
+
+    def _ended(self, seconds: float) -> bool:
+        whole = int(seconds)
+        limit = _Time(whole, int((seconds - whole) * 1e9))
+        try:
+            return self._call(self._numbers.getevents, self._context, 1, 1, self._events, ctypes.byref(limit)) > 0
+        except InterruptedError:
+            # The process was stopped and goes on, or somebody traces it. That says nothing about the sync: taken for a
+            # failure of the disk, it would end every node of a machine that was suspended.
+            return False
+
+    def _take_signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self.eventfd)
 
     def close(self) -> None:
         """Give it back. Waits for a sync under way."""

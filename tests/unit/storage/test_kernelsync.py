@@ -1,8 +1,9 @@
-"""Syncs that the kernel carries out: what interrupts the waiting is not the disk's failure."""
+"""Syncs that the kernel carries out: what interrupts the waiting, or signals late, is not the disk's failure."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -65,4 +66,43 @@ def test_a_sync_ends_however_often_the_waiting_is_interrupted(tmp_path: Path) ->
         while not sync.wait(1.0):
             pass
     os.close(fd)
+    sync.close()
+
+
+def signalled(sync: KernelSync, seconds: float) -> bool:
+    return bool(select.select([sync.eventfd], [], [], seconds)[0])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield fd
+    os.close(fd)
+
+
+def test_a_sync_is_waited_for_or_told_by_the_eventfd(file: int) -> None:
+    sync = made(KernelSync)
+    sync.begin(file)
+    assert signalled(sync, 60.0)
+    assert sync.wait(0.0)
+    assert not signalled(sync, 0), "the next one's signal is its own"
+    sync.close()
+
+
+def test_a_sync_that_is_seen_before_its_signal_is_done(file: int) -> None:
+    """The kernel first shows that the sync is done and then signals: on another processor the one may be seen alone."""
+    sync = made(KernelSync)
+    sync.begin(file)
+    assert signalled(sync, 60.0)
+    os.eventfd_read(sync.eventfd)
+    assert sync.wait(60.0)
+    sync.close()
+
+
+def test_a_signal_that_comes_late_is_not_taken_for_the_next_syncs() -> None:
+    sync = made(EndlessSync)
+    os.eventfd_write(sync.eventfd, 1)
+    sync.begin(0)
+    assert not sync.wait(0.0)
+    assert not signalled(sync, 0), "or whoever waits for it would go round and round"
     sync.close()
