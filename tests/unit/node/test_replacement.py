@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from kvstore import settings
 from kvstore.messages import ChangeKind, Configuration
@@ -123,3 +124,21 @@ def test_a_node_may_stop_when_nobody_waits_for_it_any_more() -> None:
     trio.lead("n1", "n1 n2", "n3")
     trio.settle()
     assert [trio.nodes[name].idle for name in ("n1", "n2", "n3")] == [False, False, True]
+
+
+def test_an_answer_to_its_former_copy_is_not_taken_for_one_to_the_new() -> None:
+    """A page of keys that was read before the copy was dropped, and comes only now, lacks what was written since."""
+    trio = written()
+    asked: list[Any] = []
+    trio._ask_primary = lambda name, effect: asked.append(effect.token)  # type: ignore[method-assign]
+    trio.lead("n1", "n1 n2", "n3")
+    trio.settle()
+    trio.advance(0.1)
+    without_n3(trio, "n1 n2")
+    trio.settle()
+    trio.configuration = replace(trio.configuration, replicas=("n1", "n2", "n3"))
+    trio.lead("n1", "n1 n2", "n3")
+    trio.settle()
+    trio.advance(0.1)
+    assert len(asked) == 2
+    assert asked[0] != asked[1]
