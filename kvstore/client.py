@@ -38,9 +38,9 @@ from kvstore.keys import checked, prefix_end
 from kvstore.link import Callers
 from kvstore.locks import native_lock
 from kvstore.messages import CellAnswer, Configuration, GetRow, Page, Scan, Written
-from kvstore.mutation import Buffer, Op, Version, encode_header
+from kvstore.mutation import Buffer, Op, Version, encode_mutation
 from kvstore.routing import Router, Where
-from kvstore.wire import encode, encode_get, encode_write
+from kvstore.wire import encode, encode_get
 
 __all__ = ["Batch", "Cell", "Client", "Version", "connect"]
 
@@ -141,7 +141,6 @@ class Client:
         answer = self.router.ask(
             lambda: self.router.tablets.find(row),
             lambda c, request_id: [encode_get(c.tablet, c.range_version, row, column, request_id)],
-            write=False,
             now=now,
             deadline=now + (self._timeout if timeout is None else timeout),
             spread=spread,
@@ -280,7 +279,7 @@ class Client:
             return encode(_clipped(request, configuration), request_id)
 
         deadline = now + (self._timeout if timeout is None else timeout)
-        page = self.router.ask(where, encoder, write=False, now=now, deadline=deadline)
+        page = self.router.ask(where, encoder, now=now, deadline=deadline)
         if type(page) is not Page or (page.more and not page.cells):
             raise _unexpected(page)
         return page
@@ -335,12 +334,10 @@ class Client:
         deadline = now + (self._timeout if timeout is None else timeout)
         number, floor = self._numbers.take()
         try:
-            header = encode_header(self._id, number, floor, requires, operations)
-            patience = deadline - now
             answer = self.router.ask(
                 lambda: self.router.tablets.find(row),
-                lambda c, request_id: encode_write(c.tablet, c.range_version, patience, header, bulk, request_id),
-                write=True,
+                None,
+                mutation=(encode_mutation(self._id, number, floor, requires, operations), bulk),
                 now=now,
                 deadline=deadline,
             )

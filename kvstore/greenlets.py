@@ -219,6 +219,7 @@ class Greenlets:
     def __init__(self) -> None:
         self._hub = gevent.get_hub()
         self._run_callback = self._hub.loop.run_callback
+        self.soon = self._run_callback
 
     def dial(self, address: tuple[str, int], key: bytes, role: Role, name: str, expected: str | None) -> Channel:
         """Connect and prove ourselves; raises as `handshake.connect_side`."""

@@ -15,17 +15,20 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
-from kvstore import clock
+from kvstore import clock, settings
 from kvstore.codec import Malformed
 from kvstore.errors import AuthenticationFailed, BadRequest
 from kvstore.handshake import Role
 from kvstore.locks import native_lock
 from kvstore.messages import Written
-from kvstore.mutation import Buffer, Outcome, Version
+from kvstore.mutation import Buffer, Outcome, Version, encode_head
 from kvstore.retry import NoAnswer, NotSent
-from kvstore.wire import WRITTEN_MANY, read_message
+from kvstore.wire import WRITTEN_MANY, encode_write, read_message
 
 _REDIAL_PAUSE = 0.05
+MUCH = 32 * settings.KIB
+"""Bytes of small writes that leave at once, so that both sides work at the same time."""
+_new = tuple.__new__
 
 
 class Channel(Protocol):
@@ -43,6 +46,8 @@ class Callers(Protocol):
 
     waiter: Any
     event: Any
+    soon: Callable[[Callable[[], None]], Any] | None
+    """Has a function called when everybody who can run now has run; None where there is no such moment."""
 
     def dial(self, address: tuple[str, int], key: bytes, role: Role, name: str, expected: str | None) -> Channel: ...
     def spawn(self, name: str, function: Callable[..., None], *arguments: Any) -> None: ...
@@ -68,7 +73,7 @@ class Pending:
 class _Session:
     """One connection's life, from before it is dialled to after it has ended."""
 
-    __slots__ = ("channel", "over", "pending", "queue", "started")
+    __slots__ = ("bundling", "bundling_size", "channel", "over", "pending", "queue", "started")
 
     def __init__(self) -> None:
         self.pending: dict[int, Pending] = {}
@@ -76,6 +81,16 @@ class _Session:
         self.channel: Channel | None = None
         self.started = False
         self.over: NoAnswer | NotSent | None = None
+        self.bundling: dict[tuple[int, int], tuple[list[int], list[bytes]]] = {}
+        """Ids and encoded mutations that will leave together, by tablet and range version."""
+        self.bundling_size = 0
+
+    def send_bundles(self) -> None:
+        """What was to leave together leaves."""
+        bundling, self.bundling = self.bundling, {}
+        self.bundling_size = 0
+        for (tablet, range_version), (ids, mutations) in bundling.items():
+            self.send(encode_write(tablet, range_version, ids, encode_head(mutations)), False)
 
     def send(self, parts: Sequence[Buffer], soon: bool) -> None:
         if self.channel is not None:
@@ -121,6 +136,33 @@ class Link:
 
         `soon`: it is a read, see `kvstore.greenlets`.
         """
+        session = self._enter(request_id, pending)
+        if session is not None:
+            session.send(parts, soon)
+
+    def write(
+        self, request_id: int, tablet: int, range_version: int, mutation: bytes, bulk: bytes, pending: Pending
+    ) -> None:
+        """Send an encoded mutation with its bulk part, as `ask` does. Among greenlets, those without bulk part that are
+        written before the loop comes round leave in one bundle: for everybody behind, that is one thing to read."""
+        session = self._enter(request_id, pending)
+        if session is None:
+            return
+        soon = self._callers.soon
+        if bulk or soon is None:
+            session.send(encode_write(tablet, range_version, [request_id], encode_head([mutation]), bulk), False)
+            return
+        if not session.bundling:
+            soon(session.send_bundles)
+        ids, mutations = session.bundling.setdefault((tablet, range_version), ([], []))
+        ids.append(request_id)
+        mutations.append(mutation)
+        session.bundling_size += len(mutation)
+        if session.bundling_size >= MUCH:
+            session.send_bundles()
+
+    def _enter(self, request_id: int, pending: Pending) -> _Session | None:
+        """The session on which the request is to be sent, now that its waiter will be answered; None: it was already."""
         session = self._session
         session.pending[request_id] = pending
         if not session.started:
@@ -128,8 +170,8 @@ class Link:
         if session.over is not None and session.pending.pop(request_id, None) is not None:
             # it ended, and was swept, between our look at it and our entry
             self._callers.wake([(pending.waiter, NotSent(session.over.reason))])
-            return
-        session.send(parts, soon)
+            return None
+        return session
 
     def forget(self, request_id: int) -> None:
         """The caller does not wait any more (it was killed)."""
@@ -212,10 +254,10 @@ class Link:
                 message = read_message(fields, bulk)
                 if fields[0] == WRITTEN_MANY:
                     epoch = message.epoch
-                    for request_id, sequence in zip(message.ids, message.sequences, strict=True):
+                    for sequence, request_id in enumerate(message.ids, message.first):
                         pending = take(request_id, None)
                         if pending is not None:
-                            answers.append((pending.waiter, Version(epoch, sequence)))
+                            answers.append((pending.waiter, _new(Version, (epoch, sequence))))
                     continue
                 if type(message) is Written and message.outcome == Outcome.OK:
                     message = Version(message.epoch, message.sequence)

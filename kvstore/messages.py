@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from kvstore.mutation import Entry, Mutation
+from kvstore.mutation import Bundle, Entry
 
 
 @dataclass(slots=True, frozen=True)
@@ -383,12 +383,12 @@ class TabletMap:
 
 @dataclass(slots=True)
 class Write:
-    """Apply `mutation` to the tablet. `patience` is for how many seconds the client will wait for the answer."""
+    """Apply the bundle's mutations to the tablet. Each is a request of its own: `ids` are their request ids, in order."""
 
     tablet: int
     range_version: int
-    patience: float
-    mutation: Mutation
+    ids: list[int]
+    bundle: Bundle
 
 
 @dataclass(slots=True)

@@ -1,9 +1,10 @@
-"""Mutations and log entries: one format for the wire, the log and the replication stream.
+"""Mutations, bundles of them, and log entries: one format for the wire, the log and the replication stream.
 
 A *mutation* is encoded once, by the client, and travels as the same bytes to the primary, into every replica's log and to
-the secondaries. It has a header and a bulk part.
+the secondaries. Mutations that leave a client together travel, and stay, as one *bundle*: they are decoded by one call, and
+nobody makes an object for each of their cells. A bundle has a head and a bulk part.
 
-Header: msgpack array
+Head: msgpack array of mutations, each an array
     [client: uint64, number: uint64, floor: uint64, requires: array, operations: array]
     - (client, number) names the mutation for the suppression of repeats. `floor` is the client's lowest number whose
       outcome it still waits for: results below it may be forgotten.
@@ -16,24 +17,30 @@ Header: msgpack array
           [1, row, column, length, crc32c] put of the next `length` bytes of the bulk part
           [2, row, column]                 delete the cell (absent is fine)
           [3, row]                         delete every cell of the row
-Bulk: the values of the kind-1 operations, in order, nothing between them.
+Bulk: the values of the kind-1 operations of all its mutations, in order, nothing between them.
 
-An *entry* is what a primary logs and replicates: `count` mutations with the outcome that the primary decided for each. It
-covers the sequence numbers [first, first + count) of its tablet: mutation i has sequence first + i, which with the entry's
-epoch is the version of every cell that it writes. A mutation whose outcome is not OK applies none of its operations; only
-its result is remembered. `failed` is the index of the requirement that did not hold, so that every replica can
-give the same answer to a repeated request; it is 0 for all others.
+An *entry* is what a primary logs and replicates: bundles, with the outcome that the primary decided for each of their
+mutations. It covers the sequence numbers [first, first + count) of its tablet: mutation i has sequence first + i, which with
+the entry's epoch is the version of every cell that it writes. A mutation whose outcome is not OK applies none of its
+operations; only its result is remembered. `failed` is the index of the requirement that did not hold, so that every replica
+can give the same answer to a repeated request; it is 0 for all others.
 
 Entry payload, little-endian:
-    u32 count
-    count * (u8 outcome, u16 failed, u32 header length, u32 bulk length)
-    the headers, one after the other
+    u32 2**31 + number of bundles, u32 count: the number of mutations
+    for each bundle: u32 mutations, u32 length of the head, u32 length of the bulk part
+    count * u8 outcome
+    count * u16 failed, if any outcome is not 0
+    the heads, one after the other
     the bulk parts, one after the other
+Entries from before there were bundles are read too: u32 count (so without 2**31), count * (u8 outcome, u16 failed, u32 length
+of the mutation, u32 length of its bulk part), the mutations, the bulk parts.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -48,9 +55,8 @@ from kvstore.keys import MAX_KEY, checked
 
 Buffer = bytes | bytearray | memoryview
 
-_pack: Callable[[Any], bytes] = msgpack.Packer(
-    autoreset=True
-).pack  # one for all: making a packer costs more than packing
+_packer = msgpack.Packer(autoreset=True)  # one for all: making a packer costs more than packing
+_pack: Callable[[Any], bytes] = _packer.pack
 _unpack = msgpack.unpackb
 
 
@@ -89,9 +95,8 @@ class Outcome(IntEnum):
     REQUIREMENT_FAILED = 1
 
 
-@dataclass(slots=True)
-class Header:
-    """A decoded mutation header. `requires` and `operations` are the msgpack arrays of the format above."""
+class Mutation(NamedTuple):
+    """A decoded mutation. `requires` and `operations` are the msgpack arrays of the format above."""
 
     client: int
     number: int
@@ -100,56 +105,79 @@ class Header:
     operations: list[list[Any]]
 
 
-@dataclass(slots=True)
-class Mutation:
-    """A mutation as it travels: its encoded header and its bulk part, with the decoded header beside them."""
+_as_mutation = Mutation._make
 
-    encoded: bytes
+
+@dataclass(slots=True)
+class Bundle:
+    """Mutations as they travel: the encoded head and the bulk part, with what the head holds beside them."""
+
+    head: bytes
     bulk: Buffer
-    header: Header
+    mutations: list[Mutation]
 
     @property
     def size(self) -> int:
         """Bytes on the wire and in the log."""
-        return len(self.encoded) + len(self.bulk)
+        return len(self.head) + len(self.bulk)
 
 
-def encode_header(client: int, number: int, floor: int, requires: list[Any], operations: list[Any]) -> bytes:
-    """The header bytes of a mutation."""
+def encode_mutation(client: int, number: int, floor: int, requires: list[Any], operations: list[Any]) -> bytes:
+    """One mutation as it stands in a bundle's head."""
     return _pack([client, number, floor, requires, operations])
 
 
-def decode_header(encoded: Buffer) -> Header:
-    """The header that `encoded` holds; `BadRequest` if it is not one. Its rows and columns are not checked here."""
+_one_head = _pack([None])[:1]
+
+
+def encode_head(mutations: Sequence[bytes]) -> bytes:
+    """The head of a bundle of these encoded mutations, none of which is encoded again."""
+    if len(mutations) == 1:
+        return _one_head + mutations[0]
+    return b"".join([_packer.pack_array_header(len(mutations)), *mutations])
+
+
+def bundle_of(*mutations: bytes, bulk: Buffer = b"") -> Bundle:
+    """A bundle of encoded mutations."""
+    head = encode_head(mutations)
+    return Bundle(head, bulk, decode_head(head))
+
+
+def decode_head(head: Buffer) -> list[Mutation]:
+    """The mutations of a bundle's head; `BadRequest` if it is not one. Their rows and columns are not checked here."""
     try:
-        client, number, floor, requires, operations = _unpack(encoded)
+        mutations = list(map(_as_mutation, _unpack(head)))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise BadRequest(f"not a mutation: {error}") from error
-    if type(requires) is not list or type(operations) is not list:
-        raise BadRequest("not a mutation: requirements and operations are arrays")
-    return Header(client, number, floor, requires, operations)
+        raise BadRequest(f"not a bundle of mutations: {error}") from error
+    for mutation in mutations:
+        if type(mutation[3]) is not list or type(mutation[4]) is not list:
+            raise BadRequest("not a bundle of mutations: requirements and operations are arrays")
+    return mutations
 
 
-def check_header(header: Header, bulk_length: int) -> None:
-    """Raise `BadRequest` unless everything in a mutation from outside is of the form above and inside the limits."""
-    if len(header.requires) + len(header.operations) > settings.MAX_OPERATIONS:
-        raise ValueTooLarge(f"a batch holds at most {settings.MAX_OPERATIONS} operations and requirements")
+def check_bundle(bundle: Bundle) -> None:
+    """Raise `BadRequest` unless everything in a bundle from outside is well formed, inside the limits, and arrived whole."""
     expected_bulk = 0
-    try:
-        for number in (header.client, header.number, header.floor):
-            if not isinstance(number, int) or number < 0:
+    for mutation in bundle.mutations:
+        client, number, floor, requires, operations = mutation
+        try:
+            if not (type(client) is type(number) is type(floor) is int and client >= 0 <= number and floor >= 0):
                 raise BadRequest("client, number and floor must be whole numbers from 0")
-        if max(header.number, header.floor) >= NUMBER_END:
-            raise BadRequest("number and floor must be below 2**63")
-        for require in header.requires:
-            _check_require(require)
-        for operation in header.operations:
-            if not _is_plain_put(operation):
-                expected_bulk += _check_operation(operation)
-    except (TypeError, IndexError, ValueError) as error:
-        raise BadRequest(f"malformed mutation: {error}") from error
-    if expected_bulk != bulk_length:
-        raise BadRequest(f"the bulk part is {bulk_length} bytes long, the operations name {expected_bulk}")
+            if number >= NUMBER_END or floor >= NUMBER_END:
+                raise BadRequest("number and floor must be below 2**63")
+            if len(requires) + len(operations) > settings.MAX_OPERATIONS:
+                raise ValueTooLarge(f"a batch holds at most {settings.MAX_OPERATIONS} operations and requirements")
+            for require in requires:
+                _check_require(require)
+            for operation in operations:
+                if not _is_plain_put(operation):
+                    expected_bulk += _check_operation(operation)
+        except (TypeError, IndexError, ValueError) as error:
+            raise BadRequest(f"malformed mutation: {error}") from error
+    if expected_bulk != len(bundle.bulk):
+        raise BadRequest(f"the bulk part is {len(bundle.bulk)} bytes long, the operations name {expected_bulk}")
+    if expected_bulk:
+        check_bulk(bundle)
 
 
 _SURELY_SHORT = MAX_KEY // 4  # characters: UTF-8 takes at most four bytes for each
@@ -205,63 +233,74 @@ def _check_operation(operation: list[Any]) -> int:
     return 0
 
 
-def check_bulk(header: Header, bulk: Buffer) -> None:
+def check_bulk(bundle: Bundle) -> None:
     """Raise `BadRequest` unless every value of the bulk part has the checksum that its operation names."""
     offset = 0
-    whole = bulk if type(bulk) is bytes else bytes(bulk)
-    for operation in header.operations:
-        if operation[0] == Op.PUT_BULK:
-            _, row, column, length, crc = operation
-            # a slice of all there is costs no copy: Python gives the same bytes
-            if google_crc32c.value(whole[offset : offset + length]) != crc:
-                raise BadRequest(f"row {row!r}, column {column!r}: the value was damaged on its way; send it again")
-            offset += length
+    whole = bundle.bulk if type(bundle.bulk) is bytes else bytes(bundle.bulk)
+    for mutation in bundle.mutations:
+        for operation in mutation.operations:
+            if operation[0] == Op.PUT_BULK:
+                _, row, column, length, crc = operation
+                # a slice of all there is costs no copy: Python gives the same bytes
+                if google_crc32c.value(whole[offset : offset + length]) != crc:
+                    raise BadRequest(f"row {row!r}, column {column!r}: the value was damaged on its way; send it again")
+                offset += length
 
 
-_COUNT = struct.Struct("<I")
-_SIZES = struct.Struct("<BHII")
-assert _COUNT.size == 4
-assert _SIZES.size == 11
+_COUNTS = struct.Struct("<II")
+_SIZES = struct.Struct("<III")
+_BUNDLED = 1 << 31
+_FIRST_COUNT = struct.Struct("<I")
+_FIRST_SIZES = struct.Struct("<BHII")
+assert _COUNTS.size == 8
+assert _SIZES.size == 12
+assert _FIRST_SIZES.size == 11
 assert settings.MAX_OPERATIONS < 1 << 16, "the index of a failed requirement is a u16"
+assert sys.byteorder == "little", "arrays are written as they lie in memory"
 
 
 @dataclass(slots=True)
 class Entry:
-    """One log entry of a tablet: mutations in order, with the outcome of each.
+    """One log entry of a tablet: bundles in order, with the outcome of each of their mutations.
 
-    `payload_parts` are the buffers that make up the payload, in order, ready for `writev` and `sendmsg`. `failed` holds the
-    index of the requirement that failed for each mutation; empty stands for all zeros.
+    `failed` holds the index of the requirement that failed for each mutation; empty stands for all zeros.
     """
 
     epoch: int
     first: int
-    mutations: Sequence[Mutation]
-    outcomes: Sequence[Outcome | int]
+    bundles: Sequence[Bundle]
+    outcomes: Sequence[int]
     failed: Sequence[int] = ()
     _parts: list[Buffer] | None = field(default=None, repr=False, compare=False)
 
     @property
     def count(self) -> int:
         """How many sequence numbers the entry covers."""
-        return len(self.mutations)
+        return len(self.outcomes)
 
     @property
     def last(self) -> int:
         """The last sequence number that the entry covers."""
-        return self.first + len(self.mutations) - 1
+        return self.first + len(self.outcomes) - 1
+
+    @property
+    def mutations(self) -> list[Mutation]:
+        """All mutations, in order."""
+        return [mutation for bundle in self.bundles for mutation in bundle.mutations]
 
     @property
     def payload_parts(self) -> list[Buffer]:
-        """The payload of the format above as a list of buffers: one for all headers, then each bulk part as it is."""
+        """The payload of the format above as buffers, in order, ready for `writev` and `sendmsg`: one for all heads, then
+        each bulk part as it is. Asked for when the entry is complete, and not to change after that."""
         if self._parts is None:
-            head = [_COUNT.pack(len(self.mutations))]
-            failed = self.failed or bytes(len(self.mutations))
-            head += [
-                _SIZES.pack(outcome, index, len(m.encoded), len(m.bulk))
-                for m, outcome, index in zip(self.mutations, self.outcomes, failed, strict=True)
-            ]
-            head += [m.encoded for m in self.mutations]
-            self._parts = [b"".join(head), *(m.bulk for m in self.mutations if len(m.bulk))]
+            bundles = self.bundles
+            parts: list[Buffer] = [_COUNTS.pack(_BUNDLED + len(bundles), len(self.outcomes))]
+            parts += [_SIZES.pack(len(b.mutations), len(b.head), len(b.bulk)) for b in bundles]
+            parts.append(bytes(self.outcomes))
+            if any(self.outcomes):
+                parts.append(array("H", self.failed or [0] * len(self.outcomes)).tobytes())
+            parts += [b.head for b in bundles]
+            self._parts = [b"".join(parts), *(b.bulk for b in bundles if len(b.bulk))]
         return self._parts
 
     @property
@@ -279,32 +318,50 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     """The entry that `payload` holds. Its bulk parts are views into `payload`, not copies; `BadRequest` if malformed."""
     view = memoryview(payload)
     try:
-        (count,) = _COUNT.unpack_from(view, 0)
-        at = _COUNT.size + count * _SIZES.size
-        sizes = list(_SIZES.iter_unpack(view[_COUNT.size : at]))
+        bundles, count = _COUNTS.unpack_from(view, 0)
+        if not bundles & _BUNDLED:
+            return _decode_without_bundles(epoch, first, view)
+        bundles -= _BUNDLED
+        at = _COUNTS.size + bundles * _SIZES.size
+        sizes = list(_SIZES.iter_unpack(view[_COUNTS.size : at]))
     except struct.error as error:
         raise BadRequest(f"not an entry: {error}") from error
+    outcomes = bytes(view[at : at + count])
+    at += count
+    failed: Sequence[int] = ()
+    if any(outcomes):
+        failed = array("H", bytes(view[at : at + 2 * count]))
+        at += 2 * count
+    bulk_start = bulk_at = at + sum([size[1] for size in sizes])
+    mutations = sum([size[0] for size in sizes])
+    if len(sizes) != bundles or mutations != count or bulk_at + sum([size[2] for size in sizes]) != len(view):
+        raise BadRequest("not an entry: its numbers do not add up")
+    found = []
+    for number, length, bulk_length in sizes:
+        head = bytes(view[at : at + length])
+        at += length
+        decoded = decode_head(head)
+        if len(decoded) != number:
+            raise BadRequest("not an entry: a bundle holds another number of mutations")
+        found.append(Bundle(head, view[bulk_at : bulk_at + bulk_length] if bulk_length else b"", decoded))
+        bulk_at += bulk_length
+    # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
+    parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
+    return Entry(epoch, first, found, outcomes, failed, parts)
+
+
+def _decode_without_bundles(epoch: int, first: int, view: memoryview) -> Entry:
+    """An entry of the form that the log had before there were bundles: each mutation becomes a bundle."""
+    (count,) = _FIRST_COUNT.unpack_from(view, 0)
+    at = _FIRST_COUNT.size + count * _FIRST_SIZES.size
+    sizes = list(_FIRST_SIZES.iter_unpack(view[_FIRST_COUNT.size : at]))
     bulk_start = bulk_at = at + sum([size[2] for size in sizes])
     if len(sizes) != count or bulk_at + sum([size[3] for size in sizes]) != len(view):
         raise BadRequest("not an entry: its lengths do not add up")
-    # Every secondary does this for every write: one copy of all headers, no views where there is nothing to see.
-    headers = bytes(view[at:bulk_start])
-    at = 0
-    mutations = []
-    try:
-        for _, _, header_length, bulk_length in sizes:
-            encoded = headers[at : at + header_length]
-            at += header_length
-            client, number, floor, requires, operations = _unpack(encoded)
-            if type(requires) is not list or type(operations) is not list:
-                raise BadRequest("not a mutation: requirements and operations are arrays")
-            bulk: Buffer = b""
-            if bulk_length:
-                bulk = view[bulk_at : bulk_at + bulk_length]
-                bulk_at += bulk_length
-            mutations.append(Mutation(encoded, bulk, Header(client, number, floor, requires, operations)))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise BadRequest(f"not a mutation: {error}") from error
-    # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
+    bundles = []
+    for _, _, length, bulk_length in sizes:
+        bundles.append(bundle_of(bytes(view[at : at + length]), bulk=view[bulk_at : bulk_at + bulk_length]))
+        at += length
+        bulk_at += bulk_length
     parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
-    return Entry(epoch, first, mutations, [size[0] for size in sizes], [size[1] for size in sizes], parts)
+    return Entry(epoch, first, bundles, [size[0] for size in sizes], [size[1] for size in sizes], parts)

@@ -82,14 +82,15 @@ class Router:
     def ask(
         self,
         where: Where,
-        encoder: Encoder,
+        encoder: Encoder | None,
         *,
-        write: bool,
         now: float,
         deadline: float,
+        mutation: tuple[bytes, bytes] | None = None,
         spread: bool = False,
     ) -> Any:
-        """The answer to a request to the primary of the tablet that `where()` names (asked anew before each attempt).
+        """The answer to a request to the primary of the tablet that `where()` names (asked anew before each attempt): to
+        what `encoder` makes, or to a write of an encoded `mutation` with its bulk part.
 
         `spread`: the first attempt goes to any member of the tablet's in-sync set, to each as often as to the others.
         `now` and `deadline` are readings of `clock.now()`. Raises the `StoreError` that the caller should see.
@@ -101,11 +102,11 @@ class Router:
         while True:
             change = self._change
             configuration = where()
-            answer = self._attempt(configuration, encoder, write, now, deadline, spread)
+            answer = self._attempt(configuration, encoder, mutation, now, deadline, spread)
             if type(answer) not in _FAILURES:
                 return answer
             if effort is None:
-                effort = Effort(write=write)
+                effort = Effort(write=mutation is not None)
             learned = self._learn_from(answer)
             pause = effort.failed(answer, learned=learned)
             now = clock.now()
@@ -124,8 +125,8 @@ class Router:
     def _attempt(
         self,
         configuration: Configuration | None,
-        encoder: Encoder,
-        write: bool,
+        encoder: Encoder | None,
+        mutation: tuple[bytes, bytes] | None,
         now: float,
         deadline: float,
         spread: bool,
@@ -142,8 +143,12 @@ class Router:
             return NotSent(f"no address is known for {member.node}")
         waiter = self._waiter()
         request_id = link.new_id()
-        parts = encoder(configuration, request_id)
-        link.ask(request_id, parts, Pending(waiter, configuration.tablet, now, deadline, spread), not write)
+        pending = Pending(waiter, configuration.tablet, now, deadline, spread)
+        if mutation is not None:
+            link.write(request_id, configuration.tablet, configuration.range_version, *mutation, pending)
+        else:
+            assert encoder is not None
+            link.ask(request_id, encoder(configuration, request_id), pending, True)
         try:
             return waiter.get()
         except BaseException:

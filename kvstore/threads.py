@@ -118,6 +118,7 @@ class Threads:
 
     waiter = ThreadWaiter
     event = threading.Event
+    soon: Callable[[Callable[[], None]], Any] | None = None
 
     def dial(self, address: tuple[str, int], key: bytes, role: Role, name: str, expected: str | None) -> ThreadChannel:
         """Connect and prove ourselves; raises as `handshake.connect_side`."""

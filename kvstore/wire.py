@@ -20,8 +20,10 @@ answer repeats it. Messages that want no answer carry 0. Answers come in any ord
 `kind` is a number of `KINDS` below. The fields are those of the dataclass in `kvstore.messages` or `questions`, in order, as
 `kvstore.codec` writes them, with these exceptions, which keep values out of msgpack and hot messages small:
 
-    Write        [.., tablet, range version, patience, header: bin]          bulk = the mutation's bulk part
-    WrittenMany  [.., epoch, [id, …], [sequence, …]]                         request id 0: many `Written`, all OK, one epoch
+    Write        [.., tablet, range version, [id, …], head: bin]             bulk = the bundle's bulk part; request id 0: each
+                                                                             mutation of the bundle has its own
+    WrittenMany  [.., epoch, first sequence, [id, …]]                        request id 0: a `Written` for each id, all OK;
+                                                                             the sequences count up
     CellAnswer   [.., epoch, sequence, value: bin | nil]                     nil: the value is the bulk part
     Page         [.., [cell, …], more, commit]                               cell = [row, column, epoch, sequence, size,
                                                                              value: bin | length]; a length: the next
@@ -43,9 +45,9 @@ import msgpack
 
 from kvstore import messages, questions, settings
 from kvstore.codec import Malformed, reader, writer
-from kvstore.mutation import Buffer, Entry, Mutation, decode_entry, decode_header
+from kvstore.mutation import Buffer, Bundle, Entry, decode_entry, decode_head
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 FRAME = struct.Struct("!II")
 assert FRAME.size == 8
@@ -103,14 +105,14 @@ _frame = FRAME.pack
 
 
 class WrittenMany:
-    """Many writes answered at once: each of `ids` is `Written(OK, epoch, its sequence)`."""
+    """Many writes answered at once: `ids[i]` is `Written(OK, epoch, first + i)`."""
 
-    __slots__ = ("epoch", "ids", "sequences")
+    __slots__ = ("epoch", "first", "ids")
 
-    def __init__(self, epoch: int, ids: list[int], sequences: list[int]) -> None:
+    def __init__(self, epoch: int, first: int, ids: list[int]) -> None:
         self.epoch = epoch
+        self.first = first
         self.ids = ids
-        self.sequences = sequences
 
 
 def frame(fields: list[Any], bulk: Iterable[Buffer] = (), bulk_length: int = 0) -> list[Buffer]:
@@ -134,11 +136,9 @@ def encode(message: Any, request_id: int = 0) -> list[Buffer]:
     return frame([number, request_id, *writer(kind)(message)])
 
 
-def encode_write(
-    tablet: int, range_version: int, patience: float, header: bytes, bulk: Buffer, request_id: int
-) -> list[Buffer]:
-    """The frame of a `Write`, without making the message first: a client writes this for every put."""
-    message = _pack([WRITE, request_id, tablet, range_version, patience, header])
+def encode_write(tablet: int, range_version: int, ids: list[int], head: bytes, bulk: Buffer = b"") -> list[Buffer]:
+    """The frame of a `Write`, without making the message first."""
+    message = _pack([WRITE, 0, tablet, range_version, ids, head])
     if bulk:
         return [_frame(len(message), len(bulk)) + message, bulk]
     return [_frame(len(message), 0) + message]
@@ -151,15 +151,14 @@ def encode_get(tablet: int, range_version: int, row: str, column: str, request_i
 
 
 def _write_write(message: messages.Write, request_id: int) -> list[Buffer]:
-    mutation = message.mutation
-    return encode_write(
-        message.tablet, message.range_version, message.patience, mutation.encoded, mutation.bulk, request_id
-    )
+    assert request_id == 0
+    bundle = message.bundle
+    return encode_write(message.tablet, message.range_version, message.ids, bundle.head, bundle.bulk)
 
 
 def _write_written_many(message: WrittenMany, request_id: int) -> list[Buffer]:
     assert request_id == 0
-    return frame([WRITTEN_MANY, 0, message.epoch, message.ids, message.sequences])
+    return frame([WRITTEN_MANY, 0, message.epoch, message.first, message.ids])
 
 
 def _write_cell_answer(message: messages.CellAnswer, request_id: int) -> list[Buffer]:
@@ -258,22 +257,17 @@ def _checked_fields(fields: list[Any], *kinds: type) -> list[Any]:
 
 
 def _read_write(fields: list[Any], bulk: Buffer) -> messages.Write:
-    try:
-        _, _, tablet, range_version, patience, header = fields
-    except ValueError as error:
-        raise Malformed(f"a Write has 4 fields, not {len(fields) - 2}") from error
-    if type(tablet) is not int or type(range_version) is not int or type(header) is not bytes:
-        raise Malformed("a Write names tablet and range version and carries a mutation's header")
-    if type(patience) is not float and type(patience) is not int:
-        raise Malformed("a Write's patience is in seconds")
-    return messages.Write(tablet, range_version, patience, Mutation(header, bulk, decode_header(header)))
+    tablet, range_version, ids, head = _checked_fields(fields, int, int, list, bytes)
+    mutations = decode_head(head)
+    if len(ids) != len(mutations) or not all(type(each) is int and each > 0 for each in ids):
+        raise Malformed("a Write has an id above 0 for each of its mutations")
+    if not ids:
+        raise Malformed("a Write holds at least one mutation")
+    return messages.Write(tablet, range_version, ids, Bundle(head, bulk, mutations))
 
 
 def _read_written_many(fields: list[Any], bulk: Buffer) -> WrittenMany:
-    epoch, ids, sequences = _checked_fields(fields, int, list, list)
-    if len(ids) != len(sequences):
-        raise Malformed("as many sequences as ids")
-    return WrittenMany(epoch, ids, sequences)
+    return WrittenMany(*_checked_fields(fields, int, int, list))
 
 
 def _read_cell_answer(fields: list[Any], bulk: Buffer) -> messages.CellAnswer:

@@ -1,8 +1,8 @@
-"""Answers to clients on their way out: many writes that were committed together share one message on each connection."""
+"""Answers to clients on their way out: writes that came and were committed together share one message."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from kvstore.greenlets import Channel
@@ -15,29 +15,20 @@ ClientToken = tuple[Channel, int]
 
 
 def send_committed(effect: Committed) -> None:
-    """Answer every write of the effect; those that were done and came on one connection with one `WrittenMany`."""
-    together: dict[Channel, tuple[list[int], list[int]]] = {}
-    outcomes: Sequence[int] = effect.outcomes
-    all_done = not any(outcomes)
-    sequence = effect.first - 1
-    for index, token in enumerate(effect.tokens):
-        sequence += 1
-        if token is None:
+    """Answer every write of the effect; those of one bundle, if all were done, with one `WrittenMany`."""
+    all_done = not any(effect.outcomes)
+    at = 0
+    for source, ids in effect.groups:
+        channel: Any = source
+        if all_done:
+            channel.send(encode(WrittenMany(effect.epoch, effect.first + at, ids)))
+            at += len(ids)
             continue
-        assert isinstance(token, tuple)
-        channel, request_id = token
-        if all_done or not outcomes[index]:
-            lists = together.get(channel)
-            if lists is None:
-                together[channel] = [request_id], [sequence]
-            else:
-                lists[0].append(request_id)
-                lists[1].append(sequence)
-        else:
+        for request_id, index in zip(ids, count(at)):
             failed = effect.failed[index] if effect.failed is not None else 0
-            channel.send(encode(Written(outcomes[index], effect.epoch, sequence, failed), request_id))
-    for channel, (ids, sequences) in together.items():
-        channel.send(encode(WrittenMany(effect.epoch, ids, sequences)))
+            written = Written(effect.outcomes[index], effect.epoch, effect.first + index, failed)
+            channel.send(encode(written, request_id))
+        at += len(ids)
 
 
 def send_answer(token: Any, message: Any) -> None:

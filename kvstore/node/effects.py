@@ -28,7 +28,7 @@ NOT_PRIMARY_ANY_MORE = Refused(NotPrimary.__name__, "the lease ran out before th
 """What a read is answered when its lease did not last (see `Reply`)."""
 
 Token = object
-"""Names a client's request: chosen by the driver, never looked into."""
+"""Names a client's request: chosen by the driver, never looked into. Of a write, (its source, its id)."""
 
 
 @dataclass(slots=True)
@@ -63,12 +63,11 @@ class Reply:
 
 @dataclass(slots=True)
 class Committed:
-    """Writes that were committed together: `tokens[i]` gets `Written(outcomes[i], epoch, first + i, failed[i])`.
-
-    A None in `tokens` wants no answer. `failed` is None when no requirement failed in the whole entry.
+    """Writes that were committed together: in the order of `groups`, (source, id) i gets
+    `Written(outcomes[i], epoch, first + i, failed[i])`. `failed` is None when no requirement failed in the whole entry.
     """
 
-    tokens: list[Token | None]
+    groups: list[tuple[Token, list[int]]]
     epoch: int
     first: int
     outcomes: list[int]

@@ -2,22 +2,24 @@
 
 At most `MAX_ENTRIES_IN_FLIGHT` entries are on their way; what arrives meanwhile waits, and goes into the next one. So the
 busier the tablet, the larger its entries, and one sync of the log serves them all. Work for each write is one pass when
-its entry closes: it is here that thousands of them a second spend their time.
+its entry closes: it is here that thousands of them a second spend their time. Writes that came as one bundle stay one.
 
 A repeated mutation is answered from the remembered results if it is committed, and joined to the first if that is still on
-its way; its requirements are not judged again (trap 13).
+its way; its requirements are not judged again (trap 13). A client's numbers grow: one above all that was ever gathered of
+the client is new, and only the others are looked up.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from kvstore import errors, settings
-from kvstore.messages import Configuration, Written
-from kvstore.mutation import Entry, Mutation, Outcome, Version
+from kvstore.messages import Configuration, Write, Written
+from kvstore.mutation import Bundle, Entry, Mutation, Op, Outcome, Version, bundle_of, encode_mutation
 from kvstore.node.effects import Committed, Reply, Token
 from kvstore.node.requirements import Overlay
 from kvstore.storage.results import Forgotten
@@ -26,14 +28,41 @@ if TYPE_CHECKING:
     from kvstore.node.replica import Replica
 
 
+_requires = attrgetter("requires")
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A bundle and who asked for it: mutation i is the request (source, ids[i])."""
+
+    source: Token
+    ids: list[int]
+    bundle: Bundle
+
+
 @dataclass(slots=True)
 class Flight:
     """An entry that is logged and not committed. `joined`: requests that repeat its mutations, by sequence."""
 
     entry: Entry
-    tokens: list[Token | None]
-    keys: list[tuple[int, int]]
-    joined: dict[int, list[Token]]
+    groups: list[tuple[Token, list[int]]] = field(default_factory=list)
+    """Who asked, in the order of the entry's mutations: the source and the ids of each bundle."""
+    joined: dict[int, list[Token]] = field(default_factory=dict)
+    _sequences: dict[tuple[int, int], int] = field(default_factory=dict)
+    _indexed: int = 0
+
+    def sequence_of(self, key: tuple[int, int]) -> int | None:
+        """The sequence of mutation (client, number), if it is in here."""
+        for bundle in self.entry.bundles[self._indexed :]:
+            for mutation in bundle.mutations:
+                self._sequences[mutation.client, mutation.number] = self.entry.first + len(self._sequences)
+        self._indexed = len(self.entry.bundles)
+        return self._sequences.get(key)
+
+    def tokens(self) -> list[Token]:
+        """All who wait for it."""
+        asked: list[Token] = [(source, each) for source, ids in self.groups for each in ids]
+        return asked + [token for tokens in self.joined.values() for token in tokens]
 
 
 class Gathering:
@@ -42,18 +71,22 @@ class Gathering:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
         self._host = replica.host
-        self.waiting: deque[tuple[Token, Mutation]] = deque()
+        self.waiting: deque[Waiting] = deque()
+        self._waiting_count = 0
         self._flights: deque[Flight] = deque()
-        self._on_their_way: dict[tuple[int, int], tuple[Flight, int]] = {}
+        self._highest: dict[int, int] = {}
+        """The highest number gathered of each client, or remembered when it was first heard of here."""
 
-    def submit(self, token: Token, mutation: Mutation, configuration: Configuration) -> None:
-        """Let a write wait for the next entry, or refuse it at once."""
-        if len(self.waiting) >= settings.MAX_WAITING:
-            self._host.refuse(token, errors.Overloaded, "too many writes wait for this tablet", configuration)
+    def submit(self, source: Token, write: Write, configuration: Configuration) -> None:
+        """Let writes wait for the next entry, or refuse them at once."""
+        if self._waiting_count + len(write.ids) > settings.MAX_WAITING:
+            self._host.refuse_all(source, write.ids, errors.Overloaded, "too many writes wait here", configuration)
         elif self._host.full:
-            self._host.refuse(token, errors.NoSpace, f"the disk of {self._host.name} is full", configuration)
+            reason = f"the disk of {self._host.name} is full"
+            self._host.refuse_all(source, write.ids, errors.NoSpace, reason, configuration)
         else:
-            self.waiting.append((token, mutation))
+            self._waiting_count += len(write.ids)
+            self.waiting.append(Waiting(source, write.ids, write.bundle))
             self._host.gathering[self._replica] = None
 
     def close_entries(self, configuration: Configuration, now: float) -> None:
@@ -62,65 +95,92 @@ class Gathering:
             self._refuse_too_few(configuration)
         while self.waiting and len(self._flights) < settings.MAX_ENTRIES_IN_FLIGHT:
             flight = self._gather(configuration.epoch)
-            if flight.entry.mutations:
-                self._flights.append(flight)
+            if flight.entry.bundles:
                 self._replica.append_own(flight.entry, now)
 
     def _refuse_too_few(self, configuration: Configuration) -> None:
         there, needed = len(configuration.in_sync), configuration.min_in_sync
-        while self.waiting:
-            token, _ = self.waiting.popleft()
-            message = f"{there} of {needed} replicas needed for writing are in sync"
-            self._host.refuse(token, errors.NotEnoughReplicas, message, configuration)
+        message = f"{there} of {needed} replicas needed for writing are in sync"
+        for each in self.waiting:
+            self._host.refuse_all(each.source, each.ids, errors.NotEnoughReplicas, message, configuration)
+        self._forget_waiting()
+
+    def _forget_waiting(self) -> None:
+        self.waiting.clear()
+        self._waiting_count = 0
+
+    # ---------------------------------------------------------------- gathering
 
     def _gather(self, epoch: int) -> Flight:
-        """The next entry: mutations that wait, in order, each with its outcome."""
-        mutations: list[Mutation] = []
-        outcomes: list[int] = []
-        failed: list[int] = []
-        entry = Entry(epoch, self._replica.last + 1, mutations, outcomes, failed)
-        flight = Flight(entry, [], [], {})
+        """The next entry: bundles that wait, in order, each mutation with its outcome."""
+        entry = Entry(epoch, self._replica.last + 1, [], [], [])
+        flight = Flight(entry)
+        self._flights.append(flight)
         overlay: Overlay | None = None
         size = 0
-        waiting, on_their_way, first = self.waiting, self._on_their_way, entry.first
-        lookup = self._replica.disk.results.lookup
-        while waiting and size < settings.MAX_ENTRY:
-            token, mutation = waiting.popleft()
-            header = mutation.header
-            key = (header.client, header.number)
-            if key in on_their_way:
-                repeated, sequence = on_their_way[key]
-                repeated.joined.setdefault(sequence, []).append(token)
-                continue
-            known = lookup(header.client, header.number)
-            if known is not None:
-                self._answer_known(token, known)
-                continue
-            index = None
-            if header.requires:
-                overlay = overlay or self._overlay(entry)
-                index = overlay.first_failed(header)
-            sequence = first + len(mutations)
-            if overlay is not None and index is None:
-                overlay.add(header, Version(epoch, sequence))
-            on_their_way[key] = (flight, sequence)
-            flight.tokens.append(token)
-            flight.keys.append(key)
-            mutations.append(mutation)
-            outcomes.append(Outcome.OK if index is None else Outcome.REQUIREMENT_FAILED)
-            failed.append(index or 0)
-            size += mutation.size
+        while self.waiting and size < settings.MAX_ENTRY:
+            waiting = self.waiting.popleft()
+            bundle = waiting.bundle
+            if not self._all_new(bundle.mutations):
+                if len(bundle.mutations) > 1:
+                    self.waiting.extendleft(reversed(_split(waiting)))
+                    continue
+                if self._repeats(waiting):
+                    self._waiting_count -= 1
+                    continue
+            self._waiting_count -= len(waiting.ids)
+            if overlay is None and any(map(_requires, bundle.mutations)):
+                overlay = Overlay(self._replica.disk.tablet, [*self._replica.disk.tail, entry])
+            _judge(bundle, entry, overlay)
+            flight.groups.append((waiting.source, waiting.ids))
+            size += bundle.size
+        if not entry.bundles:
+            self._flights.pop()
         return flight
 
-    def _overlay(self, gathered: Entry) -> Overlay:
-        return Overlay(self._replica.disk.tablet, [*self._replica.disk.tail, gathered])
+    def _all_new(self, mutations: list[Mutation]) -> bool:
+        """Whether none of these can have been here before."""
+        highest = self._highest
+        new = True
+        for mutation in mutations:
+            client, number = mutation[0], mutation[1]
+            known = highest.get(client)
+            if known is None:
+                known = self._remembered(client)
+            if number > known:
+                highest[client] = number
+            else:
+                new = False
+        return new
 
-    def _answer_known(self, token: Token, known: Any) -> None:
+    def _remembered(self, client: int) -> int:
+        if len(self._highest) >= settings.CLIENTS_REMEMBERED:
+            self._highest.clear()  # each is looked for again when it comes again
+        on_their_way = [m.number for f in self._flights for m in f.entry.mutations if m.client == client]
+        remembered: int = self._replica.disk.results.highest(client)
+        return max([remembered, *on_their_way])
+
+    def _repeats(self, waiting: Waiting) -> bool:
+        """Whether this one mutation was here before: then it is answered with the first, or as the first was."""
+        token = (waiting.source, waiting.ids[0])
+        (mutation,) = waiting.bundle.mutations
+        key = (mutation.client, mutation.number)
+        for flight in self._flights:
+            sequence = flight.sequence_of(key)
+            if sequence is not None:
+                flight.joined.setdefault(sequence, []).append(token)
+                return True
+        known = self._replica.disk.results.lookup(*key)
+        if known is None:
+            return False
         if isinstance(known, Forgotten):
             message = f"the result was forgotten: the client no longer waits for numbers below {known.floor}"
             self._host.refuse(token, errors.OutcomeUnknown, message)
         else:
             self._host.out.append(Reply(token, Written(known.outcome, known.epoch, known.sequence, known.failed)))
+        return True
+
+    # ---------------------------------------------------------------- answers
 
     def committed(self, applied: Iterable[Entry]) -> None:
         """Entries are committed and applied: answer what was gathered into them. Those of an earlier primary have none."""
@@ -129,22 +189,53 @@ class Gathering:
                 assert not self._flights or entry.last < self._flights[0].entry.first, "committed in another order"
                 continue
             flight = self._flights.popleft()
-            for key in flight.keys:
-                del self._on_their_way[key]
-            failed = list(entry.failed) if any(entry.outcomes) else None
-            self._host.out.append(Committed(flight.tokens, entry.epoch, entry.first, list(entry.outcomes), failed))
+            gathered = flight.entry
+            outcomes, failed = list(gathered.outcomes), list(gathered.failed)
+            self._host.out.append(
+                Committed(flight.groups, entry.epoch, entry.first, outcomes, failed if any(outcomes) else None)
+            )
             for sequence, tokens in flight.joined.items():
                 at = sequence - entry.first
-                written = Written(int(entry.outcomes[at]), entry.epoch, sequence, entry.failed[at])
+                written = Written(outcomes[at], entry.epoch, sequence, failed[at])
                 self._host.out.extend(Reply(token, written) for token in tokens)
 
     def give_up(self, newest: Configuration) -> None:
         """The replica leads no more: what was not logged did not happen; of the rest nobody here can tell (trap 12)."""
-        for token, _ in self.waiting:
-            self._host.refuse(token, errors.NotPrimary, "the tablet has another primary", newest)
-        self.waiting.clear()
+        for each in self.waiting:
+            self._host.refuse_all(each.source, each.ids, errors.NotPrimary, "the tablet has another primary", newest)
+        self._forget_waiting()
         for flight in self._flights:
-            for token in [*flight.tokens, *(token for tokens in flight.joined.values() for token in tokens)]:
+            for token in flight.tokens():
                 self._host.refuse(token, errors.OutcomeUnknown, "the primary was replaced; ask the new one", newest)
         self._flights.clear()
-        self._on_their_way.clear()
+
+
+def _split(waiting: Waiting) -> list[Waiting]:
+    """Each mutation of a bundle by itself."""
+    found, at = [], 0
+    for request_id, mutation in zip(waiting.ids, waiting.bundle.mutations, strict=True):
+        length = sum(operation[3] for operation in mutation.operations if operation[0] == Op.PUT_BULK)
+        bulk = waiting.bundle.bulk[at : at + length]
+        found.append(Waiting(waiting.source, [request_id], bundle_of(encode_mutation(*mutation), bulk=bulk)))
+        at += length
+    return found
+
+
+def _judge(bundle: Bundle, entry: Entry, overlay: Overlay | None) -> None:
+    """Put `bundle` into `entry`, with the outcome of each mutation. Without an `overlay` none of them requires anything."""
+    outcomes, failed = entry.outcomes, entry.failed
+    assert isinstance(outcomes, list)
+    assert isinstance(failed, list)
+    assert isinstance(entry.bundles, list)
+    if overlay is None:
+        nothing = [int(Outcome.OK)] * len(bundle.mutations)
+        outcomes += nothing
+        failed += nothing
+    else:
+        for mutation in bundle.mutations:
+            index = overlay.first_failed(mutation)
+            if index is None:
+                overlay.add(mutation, Version(entry.epoch, entry.first + len(outcomes)))
+            outcomes.append(int(Outcome.OK if index is None else Outcome.REQUIREMENT_FAILED))
+            failed.append(index or 0)
+    entry.bundles.append(bundle)

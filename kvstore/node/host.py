@@ -74,3 +74,15 @@ class Host:
     ) -> None:
         """Answer `token` with a `Refused` of that class."""
         self.out.append(Reply(token, Refused(error.__name__, message, configuration)))
+
+    def refuse_all(
+        self,
+        source: Token,
+        ids: list[int],
+        error: type[errors.StoreError],
+        message: str,
+        configuration: Configuration | None = None,
+    ) -> None:
+        """The same for each of the writes (source, id) of a bundle."""
+        for each in ids:
+            self.refuse((source, each), error, message, configuration)

@@ -13,7 +13,7 @@ What the driver promises:
   peers for silent.
 - A message lost between two nodes shows as `peer_disconnected`, or at the latest as the next `peer_connected`: within the
   life of one connection messages arrive complete and in order.
-- Requests from outside were checked for their form (`mutation.check_header`, `mutation.check_bulk`); that rows lie in the
+- Requests from outside were checked for their form (`mutation.check_bundle`); that rows lie in the
   tablet and in one group is checked here.
 """
 
@@ -266,12 +266,13 @@ class Node:
     def client_request(
         self,
         token: Token,
-        request: Write | ReadRequest | GetMap,
+        request: ReadRequest | GetMap,
         now: float,
         forwarded: bool = False,
     ) -> None:
-        """A client's request. `token` is answered exactly once, unless the process dies. `forwarded`: another node passed it
-        on, so that it is not passed on again (two nodes of different epochs would play it back and forth)."""
+        """A client's request, other than a write. `token` is answered exactly once, unless the process dies. `forwarded`:
+        another node passed it on, so that it is not passed on again (two nodes of different epochs would play it back and
+        forth)."""
         if isinstance(request, GetMap):
             configurations = list(self._configurations.values())
             map_ = TabletMap(configurations, dict(self._addresses), self._host.group_rule.pattern)
@@ -288,18 +289,34 @@ class Node:
             self._host.refuse(token, errors.WrongTablet, "the tablet's range is another", configuration)
         elif replica is None or replica.leadership is None or self._host.failed:
             self._not_leading(token, request, replica, configuration, forwarded)
-        elif isinstance(request, Write):
-            try:
-                check_rows(request.mutation.header, configuration, self._host.group_rule)
-            except errors.StoreError as error:
-                self._host.refuse(token, type(error), str(error), configuration)
-                return
-            replica.leadership.gathering.submit(token, request.mutation, configuration)
         elif isinstance(request, ReadResults | AskCommitPoint) and request.epoch != configuration.epoch:
             self._host.refuse(token, errors.NotPrimary, "the epoch is another", configuration)
         else:
             if self._may_read(token, request, configuration):
                 replica.leadership.read(token, request, now)
+
+    def client_write(self, source: Token, write: Write, now: float) -> None:
+        """Writes that came together. Each is answered by itself, exactly once unless the process dies: the token of one is
+        (`source`, its id)."""
+        host = self._host
+        configuration = self._configurations.get(write.tablet)
+        replica = self._replicas.get(write.tablet)
+        if configuration is None:
+            message = f"node {self.name} knows no tablet {write.tablet}"
+            host.refuse_all(source, write.ids, errors.WrongTablet, message)
+        elif write.range_version != configuration.range_version:
+            host.refuse_all(source, write.ids, errors.WrongTablet, "the tablet's range is another", configuration)
+        elif replica is None or replica.leadership is None or host.failed:
+            message = f"node {self.name} does not lead the tablet"
+            host.refuse_all(source, write.ids, errors.NotPrimary, message, configuration)
+        else:
+            try:
+                for mutation in write.bundle.mutations:
+                    check_rows(mutation, configuration, host.group_rule)
+            except errors.StoreError as error:
+                host.refuse_all(source, write.ids, type(error), str(error), configuration)
+                return
+            replica.leadership.gathering.submit(source, write, configuration)
 
     def _may_read(self, token: Token, request: ReadRequest, configuration: Configuration) -> bool:
         """Whether what is asked for lies in the tablet; if not, `token` is refused."""

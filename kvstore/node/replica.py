@@ -271,7 +271,7 @@ class Replica:
     def apply(self, upto: int) -> list[Entry]:
         """Apply logged entries up to the commit point `upto`; the entries."""
         self.known_commit = max(self.known_commit, upto)
-        return [entry for entry, _ in self.host.engine.apply(self.tablet, upto)]
+        return list(self.host.engine.apply(self.tablet, upto))
 
     def apply_known(self) -> None:
         """Apply what is logged and known to be committed; held back while this replica is learning."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kvstore.mutation import Entry, Header, Op, Outcome, Require, Version
+from kvstore.mutation import Entry, Mutation, Op, Outcome, Require, Version
 
 _GONE = None
 """In the overlay: deleted by something on its way."""
@@ -29,12 +29,12 @@ class Overlay:
             sequence = entry.first
             for mutation, outcome in zip(entry.mutations, entry.outcomes, strict=True):
                 if outcome == Outcome.OK:
-                    self.add(mutation.header, Version(entry.epoch, sequence))
+                    self.add(mutation, Version(entry.epoch, sequence))
                 sequence += 1
 
-    def add(self, header: Header, version: Version) -> None:
-        """What `header` writes comes on top. A bulk value is remembered by its version alone: none is compared with."""
-        for operation in header.operations:
+    def add(self, mutation: Mutation, version: Version) -> None:
+        """What `mutation` writes comes on top. A bulk value is remembered by its version alone: none is compared with."""
+        for operation in mutation.operations:
             kind, row = operation[0], operation[1]
             if kind == Op.DELETE_ROW:
                 for column in self._rows.pop(row, ()):
@@ -48,9 +48,9 @@ class Overlay:
             else:
                 self._cells[row, column] = (version, None) if kind == Op.PUT_BULK else _GONE
 
-    def first_failed(self, header: Header) -> int | None:
+    def first_failed(self, mutation: Mutation) -> int | None:
         """The index of the first requirement that does not hold; None if all do."""
-        for index, require in enumerate(header.requires):
+        for index, require in enumerate(mutation.requires):
             cell = self._cell(require[1], require[2])
             kind = require[0]
             if kind == Require.ABSENT:

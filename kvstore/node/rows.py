@@ -5,15 +5,15 @@ from __future__ import annotations
 from kvstore.errors import BadRequest, CrossTabletBatch, WrongTablet
 from kvstore.keys import GroupRule, in_range
 from kvstore.messages import Configuration, Get, GetRow, Scan
-from kvstore.mutation import Header
+from kvstore.mutation import Mutation
 from kvstore.questions import AskCommitPoint, ReadChanges, ReadResults
 
 
-def check_rows(header: Header, configuration: Configuration, rule: GroupRule) -> None:
+def check_rows(mutation: Mutation, configuration: Configuration, rule: GroupRule) -> None:
     """Raise `WrongTablet` unless every row of a mutation lies in the tablet, `CrossTabletBatch` unless all are of one
     group (or only some lie in the tablet)."""
     start, end = configuration.start, configuration.end
-    operations, requires = header.operations, header.requires
+    operations, requires = mutation.operations, mutation.requires
     if len(operations) == 1 and not requires:
         row = operations[0][1]
         if not (row >= start and (end is None or row < end)):

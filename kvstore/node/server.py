@@ -29,8 +29,8 @@ from kvstore.greenlets import Channel, Listener
 from kvstore.handshake import Role, read_key
 from kvstore.memory import keep_freed_memory, resident_bytes
 from kvstore.messages import Refused
+from kvstore.mutation import check_bundle
 from kvstore.node import effects
-from kvstore.node.admission import check_mutation
 from kvstore.node.answers import send_answer, send_committed
 from kvstore.node.node import Node
 from kvstore.node.peers import Peers
@@ -63,7 +63,6 @@ _FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAns
 _REQUEST_KINDS = frozenset(
     NUMBERS[kind]
     for kind in (
-        messages.Write,
         messages.Get,
         messages.GetRow,
         messages.Scan,
@@ -160,13 +159,14 @@ class NodeServer:
 
     def _handle(self, channel: Channel, from_node: bool, fields: list[Any], bulk: bytes) -> None:
         request_id = fields[1]
+        if fields[0] == WRITE:
+            self._handle_write(channel, fields, bulk)
+            return
         if fields[0] in _REQUEST_KINDS:
             if not request_id:
                 raise Malformed("a request needs an id")
             try:
                 request = read_message(fields, bulk)
-                if fields[0] == WRITE:
-                    check_mutation(request.mutation)
             except Malformed:
                 raise
             except BadRequest as error:
@@ -180,6 +180,17 @@ class NodeServer:
         if message.sender.node != channel.partner.name:
             raise Malformed(f"{channel.partner.name} speaks as {message.sender.node}")
         self._node.from_peer(message, clock.now())
+
+    def _handle_write(self, channel: Channel, fields: list[Any], bulk: bytes) -> None:
+        write = read_message(fields, bulk)
+        try:
+            check_bundle(write.bundle)
+        except BadRequest as error:
+            # the whole bundle: a client checks what it sends, so one that sends this is not the product's own
+            for request_id in write.ids:
+                channel.send(encode(Refused(type(error).__name__, str(error)), request_id))
+            return
+        self._node.client_write(channel, write, clock.now())
 
     def _peer_up(self, node: str) -> None:
         self._node.peer_connected(node, clock.now())

@@ -84,7 +84,7 @@ def _values(
         entry = decode_entry(header.epoch, header.first, view[U64.size :])
         at = U64.size + entry.bulk_start
         for sequence, mutation in enumerate(entry.mutations, entry.first):
-            for operation in mutation.header.operations:
+            for operation in mutation.operations:
                 if operation[0] == Op.PUT_BULK:
                     _, row, column, length, crc = operation
                     ref = BulkRef(segment, start + at, length, crc)

@@ -33,7 +33,7 @@ from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
 from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
 from kvstore.storage.records import U64, Kind, encode_cells, encode_range
 from kvstore.storage.replica import DiskReplica, Learning
-from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.wal import Wal
@@ -218,8 +218,8 @@ class Engine:
         self.tablets[tablet_id].cut(after_sequence)
         return self._log(Kind.CUT, tablet_id, first=after_sequence)
 
-    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
-        """Apply logged entries that end at or below `upto_sequence`; each with its results.
+    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[Entry]:
+        """Apply logged entries that end at or below `upto_sequence`; the entries.
 
         `most` bounds the slice: about so many mutations, one entry at least; what is left is for the next call.
         """
@@ -423,10 +423,12 @@ class Engine:
 
 
 def _with_bulk(crc: int, entry: Entry) -> int:
-    for mutation in entry.mutations:
-        for operation in mutation.header.operations:
-            if operation[0] == Op.PUT_BULK:
-                crc = combined(crc, operation[4], operation[3])
+    for bundle in entry.bundles:
+        if bundle.bulk:
+            for mutation in bundle.mutations:
+                for operation in mutation.operations:
+                    if operation[0] == Op.PUT_BULK:
+                        crc = combined(crc, operation[4], operation[3])
     return crc
 
 

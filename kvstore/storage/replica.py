@@ -12,10 +12,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from kvstore.mutation import Entry, Mutation, decode_entry
+from kvstore.mutation import Bundle, Entry, decode_entry
 from kvstore.storage.cell import Place
 from kvstore.storage.checkpoint import Head
-from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import Position
 from kvstore.storage.tablet import Tablet
 
@@ -196,9 +196,9 @@ class DiskReplica:
         self.damage = why
         self.logged.clear()
 
-    def apply(self, upto: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+    def apply(self, upto: int, most: int | None = None) -> list[Entry]:
         """Apply logged entries that end at or below sequence `upto`, at most about `most` mutations of them."""
-        done: list[tuple[Entry, list[Result]]] = []
+        done: list[Entry] = []
         if self.learning in (Learning.HOLDING, Learning.DAMAGED):
             return done
         count = 0
@@ -207,11 +207,11 @@ class DiskReplica:
             entry = logged.entry
             settling = self.learning is Learning.SETTLING
             # the results of what settles are in the table already, as of `settle_at`
-            outcomes = self.tablet.apply(entry, logged.place, None if settling else self.results, newer_only=settling)
+            self.tablet.apply(entry, logged.place, None if settling else self.results, newer_only=settling)
             self.commit, self.commit_epoch = entry.last, entry.epoch
             self._settled()
             count += entry.count
-            done.append((entry, outcomes))
+            done.append(entry)
         return done
 
     def _settled(self) -> None:
@@ -221,5 +221,5 @@ class DiskReplica:
 
 
 def _without_bulk(entry: Entry) -> Entry:
-    mutations = [Mutation(m.encoded, b"", m.header) for m in entry.mutations]
-    return Entry(entry.epoch, entry.first, mutations, entry.outcomes, entry.failed)
+    bundles = [Bundle(bundle.head, b"", bundle.mutations) for bundle in entry.bundles]
+    return Entry(entry.epoch, entry.first, bundles, entry.outcomes, entry.failed)

@@ -85,6 +85,11 @@ class ResultTable:
             return found
         return Forgotten(known.floor) if number < known.floor else None
 
+    def highest(self, client: int) -> int:
+        """The highest number of the client that was ever applied, as far as is remembered; -1 if none is."""
+        known = self._clients.get(client)
+        return -1 if known is None else max([known.floor - 1, *known.results])
+
     def record(self, client: int, number: int, floor: int, result: Result) -> None:
         """Remember a result that was just applied. Called in log order, on every replica alike."""
         known = self._newest

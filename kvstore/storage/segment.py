@@ -6,7 +6,7 @@ filled with zeros in advance), so what lies behind its last record is anything: 
 
 Segment header, little-endian, at byte 0:
     8s  magic "PENNLOG\\0"
-    u32 format version (1)
+    u32 format version (2)
     u32 crc32c of the 28 other bytes of this header
     u64 log id: random, the same in all segments of one log
     u32 generation
@@ -51,7 +51,8 @@ from kvstore.storage.failures import Damage, FutureFormat
 from kvstore.storage.files import FileDoor
 
 MAGIC = b"PENNLOG\0"
-FORMAT = 1
+FORMAT = 2
+"""Of its records' payloads too: since 2, entries hold bundles (`kvstore.mutation`). Those of 1 are read all the same."""
 FIRST_RECORD = 4096
 END, MARK = 0, 1
 

@@ -187,27 +187,25 @@ class Tablet:
 
     # ------------------------------------------------------------------ applying
 
-    def apply(self, entry: Entry, place: Place, results: ResultTable | None, newer_only: bool = False) -> list[Result]:
-        """Carry out an entry's mutations, in order; their results, which are also recorded in `results` if given.
+    def apply(self, entry: Entry, place: Place, results: ResultTable | None, newer_only: bool = False) -> None:
+        """Carry out an entry's mutations, in order; their results are recorded in `results` if given.
 
         `place`: where the entry's bulk part lies in the log. `newer_only` is for a learner: a cell that has a newer version
         than a mutation's (the snapshot was read after it) stays; otherwise versions must grow, and this is asserted.
         """
-        outcomes, sequence, segment, offset = [], entry.first, place.segment, place.offset
-        epoch = entry.epoch
-        failed: Sequence[int] = entry.failed or bytes(entry.count)
-        for mutation, outcome, index in zip(entry.mutations, entry.outcomes, failed, strict=True):
-            header = mutation.header
-            if outcome == _OK:
-                offset = self._carry_out(header.operations, epoch, sequence, segment, offset, newer_only)
-            else:
-                offset += sum(o[3] for o in header.operations if o[0] == _PUT_BULK)
-            result: Result = _new(Result, (int(outcome), epoch, sequence, index))
-            if results is not None:
-                results.record(header.client, header.number, header.floor, result)
-            outcomes.append(result)
-            sequence += 1
-        return outcomes
+        epoch, sequence, segment, offset = entry.epoch, entry.first, place.segment, place.offset
+        outcomes = iter(entry.outcomes)
+        failed = iter(entry.failed or bytes(entry.count))
+        for bundle in entry.bundles:
+            for client, number, floor, _, operations in bundle.mutations:
+                outcome, index = next(outcomes), next(failed)
+                if outcome == _OK:
+                    offset = self._carry_out(operations, epoch, sequence, segment, offset, newer_only)
+                else:
+                    offset += sum(o[3] for o in operations if o[0] == _PUT_BULK)
+                if results is not None:
+                    results.record(client, number, floor, _new(Result, (outcome, epoch, sequence, index)))
+                sequence += 1
 
     def _carry_out(
         self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from kvstore.mutation import Entry, Mutation, decode_header, encode_header  # noqa: E402
+from kvstore.mutation import Entry, bundle_of, encode_mutation  # noqa: E402
 from kvstore.storage.crc import crc32c  # noqa: E402
 from kvstore.storage.engine import Engine, EngineOptions  # noqa: E402
 from kvstore.storage.maintenance import settle_collector  # noqa: E402
@@ -82,13 +82,12 @@ class Bench:
         made = []
         for i in range(count):
             operations = [[0, *key_of(choose(i * cells + j)), value] for j in range(cells)]
-            made.append(encode_header(7, i, max(0, i - 100), [], operations))
+            made.append(encode_mutation(7, i, max(0, i - 100), [], operations))
         return made
 
     def write(self, headers: list[bytes], bulk: bytes = b"") -> None:
-        """One entry: decoded as a node decodes it, logged, synced, applied."""
-        mutations = [Mutation(header, bulk, decode_header(header)) for header in headers]
-        entry = Entry(1, self.sequence + 1, mutations, [0] * len(mutations))
+        """One entry of one bundle: decoded as a node decodes it, logged, synced, applied."""
+        entry = Entry(1, self.sequence + 1, [bundle_of(*headers, bulk=bulk)], [0] * len(headers))
         self.engine.append_entry(1, entry, self.sequence)
         self.engine.sync()
         self.sequence = entry.last
@@ -147,7 +146,7 @@ def put_4mib(bench: Bench, count: int = 40) -> float:
 
     def work() -> int:
         for i in range(count):
-            header = encode_header(8, bench.sequence, 0, [], [[1, f"drive:file:{i:04d}", "chunk", CHUNK, crc]])
+            header = encode_mutation(8, bench.sequence, 0, [], [[1, f"drive:file:{i:04d}", "chunk", CHUNK, crc]])
             bench.write([header], value)
         return count * CHUNK // 1_000_000
 
@@ -284,7 +283,7 @@ def chunks(folder: str, gigabytes: int) -> dict[str, float]:
     value = random.Random(1).randbytes(CHUNK)
     crc = crc32c(value)
     for i in range(gigabytes * 1_000_000_000 // CHUNK):
-        bench.write([encode_header(8, i, i, [], [[1, f"drive:file:{i:07d}", "chunk", CHUNK, crc]])], value)
+        bench.write([encode_mutation(8, i, i, [], [[1, f"drive:file:{i:07d}", "chunk", CHUNK, crc]])], value)
         if i % 64 == 0:
             maintain(bench.engine)
     bench.close()

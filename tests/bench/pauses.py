@@ -17,7 +17,7 @@ import time
 import gevent
 import greenlet
 
-from kvstore.mutation import Entry, Mutation, decode_header, encode_header
+from kvstore.mutation import Entry, bundle_of, encode_mutation
 from kvstore.storage.commit import TURN, GroupCommitter, Mode
 from kvstore.storage.crc import crc32c
 from kvstore.storage.engine import Engine, EngineOptions
@@ -55,9 +55,8 @@ class Load:
         while not self.stop:
             operations: list[list[object]] = [[0, *key_of(chance.randrange(self.cells)), value] for _ in range(64)]
             operations.append([1, f"file:{chance.randrange(200)}", "chunk", len(large), crc])
-            header = encode_header(7, replica.last, replica.last, [], operations)
-            mutation = Mutation(header, large, decode_header(header))
-            self.engine.append_entry(1, Entry(1, replica.last + 1, [mutation], [0]), replica.commit)
+            bundle = bundle_of(encode_mutation(7, replica.last, replica.last, [], operations), bulk=large)
+            self.engine.append_entry(1, Entry(1, replica.last + 1, [bundle], [0]), replica.commit)
             self.committer.wake()
             while self.engine.wal.waiting and not self.stop:
                 gevent.sleep(0.001)

@@ -13,7 +13,7 @@ import google_crc32c
 
 from kvstore import errors, settings
 from kvstore.messages import CellAnswer, Get, GetMap, GetRow, Page, Refused, Scan, TabletMap, Write, Written
-from kvstore.mutation import Mutation, Op, Outcome, Require, decode_header, encode_header
+from kvstore.mutation import Bundle, Op, Outcome, Require, bundle_of, encode_mutation
 from kvstore.retry import Effort, NoAnswer, NotSent
 from kvstore.tabletmap import TabletMap as KnownTablets
 from tests.simulation.checker import Operation
@@ -112,7 +112,7 @@ class Client:
             assert not message.more
             operation.result = tuple(((row, column), bytes(value)) for row, column, _, _, _, value in message.cells)
 
-    def _mutation(self, number: int, operation: Operation) -> Mutation:
+    def _mutation(self, number: int, operation: Operation) -> Bundle:
         requires: list[Any] = []
         for (row, column), wanted in operation.requires:
             if wanted is None:
@@ -131,13 +131,13 @@ class Client:
                 operations.append([Op.PUT, row, column, value])
         if deletes_a_row(operation):
             operations = [[Op.DELETE_ROW, operations[0][1]]]  # the row has no other columns
-        header = encode_header(self.number, number, min(self._waiting), requires, operations)
-        return Mutation(header, bulk, decode_header(header))
+        encoded = encode_mutation(self.number, number, min(self._waiting), requires, operations)
+        return bundle_of(encoded, bulk=bulk)
 
     # ---------------------------------------------------------------- attempts
 
     def _attempt(
-        self, row: str, operation: Operation, mutation: Mutation | None, answer: list[Any], go_on: Callable[[], None]
+        self, row: str, operation: Operation, mutation: Bundle | None, answer: list[Any], go_on: Callable[[], None]
     ) -> None:
         """One attempt: `answer` gets what came of it, within `PATIENCE`."""
 
@@ -153,7 +153,7 @@ class Client:
         tablet, version = configuration.tablet, configuration.range_version
         request: Any
         if mutation is not None:
-            request = Write(tablet, version, settings.PATIENCE, mutation)
+            request = Write(tablet, version, [1], mutation)
         elif operation.kind == "read":
             request = Get(tablet, version, *operation.key)
         else:

@@ -101,7 +101,10 @@ class Cluster:
             if not node.alive or node.boot != boot:
                 answer(None)
                 return
-            node.put(lambda process, now: process.client_request(reply, request, now, forwarded))
+            if isinstance(request, messages.Write):
+                node.put(lambda process, now: process.client_write(reply, request, now))
+            else:
+                node.put(lambda process, now: process.client_request(reply, request, now, forwarded))
             node.waiting_answers.append((answered, answer))
 
         world.after(network.delay(), arrive)

@@ -18,7 +18,7 @@ from kvstore.storage.cellkey import cell_key
 from kvstore.storage.crc import crc32c
 from kvstore.storage.failures import CorruptValue
 from kvstore.storage.replica import DiskReplica, Learning
-from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import Position
 
 
@@ -125,9 +125,9 @@ class SimulatedEngine:
             self._log("damaged", tablet, why)
             self.on_corrupt(tablet, why)
 
-    def apply(self, tablet: int, upto: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+    def apply(self, tablet: int, upto: int, most: int | None = None) -> list[Entry]:
         replica = self.tablets[tablet]
-        done: list[tuple[Entry, list[Result]]] = []
+        done: list[Entry] = []
         while replica.logged and replica.logged[0].entry.last <= upto and (most is None or len(done) < most):
             applied = replica.apply(replica.logged[0].entry.last)
             if not applied:

@@ -164,17 +164,15 @@ class NodeMachine(Machine):
             self._coordinator.send(effect.message)
 
     def _reply(self, effect: effects.Reply) -> None:
-        answer: Any = effect.token
+        answer: Any = effect.token[0] if isinstance(effect.token, tuple) else effect.token
         late = effect.valid_until < self.clock
         answer(effects.NOT_PRIMARY_ANY_MORE if late else effect.message)
 
     def _committed(self, effect: effects.Committed) -> None:
-        for index, token in enumerate(effect.tokens):
+        asked: list[Any] = [source for source, ids in effect.groups for _ in ids]
+        for index, answer in enumerate(asked):
             failed = effect.failed[index] if effect.failed is not None else 0
-            written = messages.Written(effect.outcomes[index], effect.epoch, effect.first + index, failed)
-            if token is not None:
-                answer: Any = token
-                answer(written)
+            answer(messages.Written(effect.outcomes[index], effect.epoch, effect.first + index, failed))
 
     def _forward(self, effect: effects.Forward) -> None:
         answer: Any = effect.token

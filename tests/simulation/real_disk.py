@@ -10,7 +10,6 @@ from kvstore import settings
 from kvstore.mutation import Entry
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.replica import DiskReplica
-from kvstore.storage.results import Result
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.upkeep import maintain
 from tests.faults.disk import FaultyDisk, FaultyFiles
@@ -31,9 +30,9 @@ class WatchedEngine(Engine):
 
     on_moved: Callable[[int, DiskReplica], None] = staticmethod(lambda tablet, replica: None)
 
-    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[tuple[Entry, list[Result]]]:
+    def apply(self, tablet_id: int, upto_sequence: int, most: int | None = None) -> list[Entry]:
         replica = self.tablets[tablet_id]
-        done: list[tuple[Entry, list[Result]]] = []
+        done: list[Entry] = []
         while replica.logged and replica.logged[0].entry.last <= upto_sequence and (most is None or len(done) < most):
             applied = super().apply(tablet_id, replica.logged[0].entry.last)
             if not applied:

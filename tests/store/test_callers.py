@@ -21,7 +21,7 @@ from kvstore.connection import FrameReader, parse_address, tune
 from kvstore.errors import BadRequest, OutcomeUnknown, StoreError, Unavailable
 from kvstore.handshake import Role, connect_side, read_key
 from kvstore.messages import Get, Refused, Write, Written
-from kvstore.mutation import Mutation, Outcome, decode_header, encode_header
+from kvstore.mutation import Outcome, bundle_of, encode_mutation
 from kvstore.wire import WrittenMany, encode, read_message
 from tests.cluster import StoreCluster
 from tests.processes import ROOT, free_port_block
@@ -62,14 +62,15 @@ class RawConnection:
             for fields, bulk in self._reader.read():
                 message = read_message(fields, bulk)
                 if isinstance(message, WrittenMany):
-                    for request_id, sequence in zip(message.ids, message.sequences, strict=True):
+                    for sequence, request_id in enumerate(message.ids, message.first):
                         found[request_id] = Written(Outcome.OK, message.epoch, sequence)
                 else:
                     found[fields[1]] = message
         return found
 
-    def write(self, header: bytes) -> Write:
-        return Write(self.tablet, self.range_version, 5.0, Mutation(header, b"", decode_header(header)))
+    def write(self, mutation: bytes, request_id: int, bulk: bytes = b"") -> None:
+        """Send a bundle of one mutation."""
+        self.send(Write(self.tablet, self.range_version, [request_id], bundle_of(mutation, bulk=bulk)), 0)
 
 
 class TestThreads:
@@ -170,10 +171,10 @@ class TestRepeats:
         self, cluster: StoreCluster, client: Client, row: str
     ) -> None:
         raw = RawConnection(cluster, client, row)
-        append_only = encode_header(secrets.randbits(60), 1, 1, [[0, row, "c"]], [[0, row, "c", b"once"]])
-        raw.send(raw.write(append_only), 1)
+        append_only = encode_mutation(secrets.randbits(60), 1, 1, [[0, row, "c"]], [[0, row, "c", b"once"]])
+        raw.write(append_only, 1)
         first = raw.answers(1)[1]
-        raw.send(raw.write(append_only), 2)
+        raw.write(append_only, 2)
         second = raw.answers(1)[2]
         assert first == second, "the second says what the first said: that the cell was absent, and is written"
         assert first.outcome == Outcome.OK
@@ -181,9 +182,9 @@ class TestRepeats:
 
     def test_repeats_that_arrive_together_are_one(self, cluster: StoreCluster, client: Client, row: str) -> None:
         raw = RawConnection(cluster, client, row)
-        header = encode_header(secrets.randbits(60), 1, 1, [], [[0, row, "c", b"x"]])
+        mutation = encode_mutation(secrets.randbits(60), 1, 1, [], [[0, row, "c", b"x"]])
         for request_id in range(1, 6):
-            raw.send(raw.write(header), request_id)
+            raw.write(mutation, request_id)
         answers = raw.answers(5)
         assert len({(answer.epoch, answer.sequence) for answer in answers.values()}) == 1
         raw.sock.close()
@@ -194,9 +195,9 @@ class TestRepeats:
         """A straggler below the floor: the client has given that number up, and may have told its caller so."""
         raw = RawConnection(cluster, client, row)
         caller = secrets.randbits(60)
-        raw.send(raw.write(encode_header(caller, 9, 9, [], [[0, row, "c", b"nine"]])), 1)
+        raw.write(encode_mutation(caller, 9, 9, [], [[0, row, "c", b"nine"]]), 1)
         raw.answers(1)
-        raw.send(raw.write(encode_header(caller, 3, 3, [], [[0, row, "c", b"three"]])), 2)
+        raw.write(encode_mutation(caller, 3, 3, [], [[0, row, "c", b"three"]]), 2)
         answer = raw.answers(1)[2]
         assert isinstance(answer, Refused)
         assert answer.error == OutcomeUnknown.__name__
@@ -233,26 +234,26 @@ class TestBadCompany:
     ) -> None:
         raw = RawConnection(cluster, client, row)
         bad = [
-            encode_header(1, 1, 1, [], [[0, row, "c", "text"]]),
-            encode_header(1, 1, 1, [], [[9, row, "c", b"x"]]),
-            encode_header(1, 1, 1, [], [[0, row, "x" * 2000, b"x"]]),
-            encode_header(1, 1, 1, [], [[1, row, "c", 50_000, 0]]),
-            encode_header(1, 1, 1, [[7, row, "c"]], []),
-            encode_header(-1, 1, 1, [], [[0, row, "c", b"x"]]),
+            encode_mutation(1, 1, 1, [], [[0, row, "c", "text"]]),
+            encode_mutation(1, 1, 1, [], [[9, row, "c", b"x"]]),
+            encode_mutation(1, 1, 1, [], [[0, row, "x" * 2000, b"x"]]),
+            encode_mutation(1, 1, 1, [], [[1, row, "c", 50_000, 0]]),
+            encode_mutation(1, 1, 1, [[7, row, "c"]], []),
+            encode_mutation(-1, 1, 1, [], [[0, row, "c", b"x"]]),
         ]
-        for request_id, header in enumerate(bad, 1):
-            raw.send(raw.write(header), request_id)
+        for request_id, mutation in enumerate(bad, 1):
+            raw.write(mutation, request_id)
         answers = raw.answers(len(bad))
         assert {type(answer) for answer in answers.values()} == {Refused}
-        raw.send(raw.write(encode_header(secrets.randbits(60), 1, 1, [], [[0, row, "c", b"x"]])), 99)
+        raw.write(encode_mutation(secrets.randbits(60), 1, 1, [], [[0, row, "c", b"x"]]), 99)
         assert isinstance(raw.answers(1)[99], Written)
         raw.sock.close()
 
     def test_a_value_damaged_on_its_way_is_refused(self, cluster: StoreCluster, client: Client, row: str) -> None:
         raw = RawConnection(cluster, client, row)
         value = bytes(settings.BULK_VALUE)
-        header = encode_header(1, 1, 1, [], [[1, row, "c", len(value), 12345]])
-        raw.send(Write(raw.tablet, raw.range_version, 5.0, Mutation(header, value, decode_header(header))), 1)
+        mutation = encode_mutation(1, 1, 1, [], [[1, row, "c", len(value), 12345]])
+        raw.write(mutation, 1, value)
         answer = raw.answers(1)[1]
         assert isinstance(answer, Refused)
         assert "damaged on its way" in answer.message

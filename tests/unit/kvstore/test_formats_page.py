@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kvstore.mutation import encode_header
+from kvstore.mutation import encode_head, encode_mutation
 from kvstore.wire import WrittenMany, encode, encode_write
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
@@ -23,7 +23,7 @@ def examples() -> list[bytes]:
 
 
 def test_the_examples_on_the_page_are_what_is_sent() -> None:
-    header = encode_header(77, 5, 4, [], [[0, "alice:mail", "c", b"hi"]])
-    write = b"".join(map(bytes, encode_write(1, 1, 10.0, header, b"", 9)))
-    answer = b"".join(map(bytes, encode(WrittenMany(3, [9, 10], [1000, 1001]))))
+    mutation = encode_mutation(77, 5, 4, [], [[0, "alice:mail", "c", b"hi"]])
+    write = b"".join(map(bytes, encode_write(1, 1, [9], encode_head([mutation]))))
+    answer = b"".join(map(bytes, encode(WrittenMany(3, 1000, [9, 10]))))
     assert examples() == [write, answer]

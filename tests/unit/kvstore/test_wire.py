@@ -18,7 +18,7 @@ from kvstore import messages, questions, settings
 from kvstore.codec import Malformed
 from kvstore.errors import BadRequest
 from kvstore.messages import Append, CellAnswer, Member, Page, TabletMap, Write
-from kvstore.mutation import Entry, Mutation, decode_header, encode_header
+from kvstore.mutation import Bundle, Entry, bundle_of, encode_mutation
 from kvstore.questions import Results
 from kvstore.wire import FRAME, KINDS, WrittenMany, decode, encode, encode_get, open_message
 
@@ -36,26 +36,37 @@ def flat(parts: list[Any]) -> tuple[bytes, bytes]:
 
 
 def round_trip(message: Any, request_id: int = 7) -> Any:
+    if isinstance(message, Write):
+        request_id = 0  # each mutation of the bundle has its own
     found_id, found = decode(*flat(encode(message, request_id)))
     assert found_id == request_id
     return found
 
 
 @st.composite
-def mutations(draw: Any) -> Mutation:
-    value = draw(st.binary(max_size=50))
-    bulk = draw(st.sampled_from([b"", BIG]))
-    operations: list[Any] = [[0, draw(TEXT), draw(TEXT), value]]
-    if bulk:
-        operations.append([1, draw(TEXT), draw(TEXT), len(bulk), 0])
-    encoded = encode_header(draw(UINT), draw(UINT), draw(UINT), [[0, draw(TEXT), draw(TEXT)]], operations)
-    return Mutation(encoded, bulk, decode_header(encoded))
+def bundles(draw: Any) -> Bundle:
+    encoded = []
+    bulk = b""
+    for _ in range(draw(st.integers(1, 3))):
+        operations: list[Any] = [[0, draw(TEXT), draw(TEXT), draw(st.binary(max_size=50))]]
+        if draw(st.booleans()):
+            operations.append([1, draw(TEXT), draw(TEXT), len(BIG), 0])
+            bulk += BIG
+        encoded.append(encode_mutation(draw(UINT), draw(UINT), draw(UINT), [[0, draw(TEXT), draw(TEXT)]], operations))
+    return bundle_of(*encoded, bulk=bulk)
+
+
+@st.composite
+def writes(draw: Any) -> Write:
+    bundle = draw(bundles())
+    ids = st.integers(min_value=1, max_value=2**64 - 1)
+    return Write(draw(UINT), draw(UINT), [draw(ids) for _ in bundle.mutations], bundle)
 
 
 @st.composite
 def entries(draw: Any) -> Entry:
-    found = draw(st.lists(mutations(), min_size=1, max_size=4))
-    outcomes = [draw(st.integers(0, 1)) for _ in found]
+    found = draw(st.lists(bundles(), min_size=1, max_size=4))
+    outcomes = [draw(st.integers(0, 1)) for bundle in found for _ in bundle.mutations]
     return Entry(draw(UINT), draw(UINT), found, outcomes, [outcome * 3 for outcome in outcomes])
 
 
@@ -63,8 +74,8 @@ def instances(kind: Any) -> st.SearchStrategy[Any]:
     """Values of an annotation of `kvstore.messages`."""
     if kind is Entry:
         return entries()
-    if kind is Mutation:
-        return mutations()
+    if kind is Write:
+        return writes()
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return st.builds(
@@ -100,9 +111,8 @@ def comparable(value: Any) -> Any:
     if isinstance(value, memoryview | bytearray):
         return bytes(value)
     if isinstance(value, Entry):
-        return [value.epoch, value.first, list(value.outcomes), list(value.failed), comparable(list(value.mutations))]
-    if isinstance(value, Mutation):
-        return [value.encoded, bytes(value.bulk)]
+        failed = list(value.failed) or [0] * value.count
+        return [value.epoch, value.first, list(value.outcomes), failed, comparable(list(value.bundles))]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, *[comparable(getattr(value, f.name)) for f in dataclasses.fields(value)]]
     if isinstance(value, list | tuple):
@@ -130,18 +140,17 @@ class TestRoundTrip:
         }
         assert declared - parts_of_others == set(KINDS.values())
 
-    @given(st.lists(st.tuples(UINT, UINT), max_size=5), UINT)
-    def test_many_answers_travel_as_one(self, pairs: list[tuple[int, int]], epoch: int) -> None:
-        ids, sequences = [a for a, _ in pairs], [b for _, b in pairs]
-        found = round_trip(WrittenMany(epoch, ids, sequences), 0)
-        assert (found.epoch, found.ids, found.sequences) == (epoch, ids, sequences)
+    @given(st.lists(UINT, max_size=5), UINT, UINT)
+    def test_many_answers_travel_as_one(self, ids: list[int], first: int, epoch: int) -> None:
+        found = round_trip(WrittenMany(epoch, first, ids), 0)
+        assert (found.epoch, found.first, found.ids) == (epoch, first, ids)
 
     def test_a_get_is_written_without_a_message_as_with_one(self) -> None:
         assert [encode_get(3, 1, "row", "column", 9)] == encode(messages.Get(3, 1, "row", "column"), 9)
 
     def test_a_secondary_passes_an_entry_on_as_the_bytes_that_came(self) -> None:
-        encoded = encode_header(1, 2, 2, [], [[1, "r", "c", len(BIG), 0]])
-        entry = Entry(4, 10, [Mutation(encoded, BIG, decode_header(encoded))], [0])
+        encoded = encode_mutation(1, 2, 2, [], [[1, "r", "c", len(BIG), 0]])
+        entry = Entry(4, 10, [bundle_of(encoded, bulk=BIG)], [0])
         append = round_trip(Append(1, 4, Member("a", 1), 4, 9, [entry], 9))
         assert b"".join(map(bytes, append.entries[0].payload_parts)) == b"".join(map(bytes, entry.payload_parts))
         assert append.entries[0].bulk_start == entry.bulk_start
@@ -159,8 +168,8 @@ class TestLargeValues:
             assert len(parts[0]) < 100
 
     def test_a_write_carries_its_bulk_part_as_it_is(self) -> None:
-        encoded = encode_header(1, 2, 2, [], [[1, "r", "c", len(BIG), 0]])
-        parts = encode(Write(1, 1, 5.0, Mutation(encoded, BIG, decode_header(encoded))), 1)
+        encoded = encode_mutation(1, 2, 2, [], [[1, "r", "c", len(BIG), 0]])
+        parts = encode(Write(1, 1, [1], bundle_of(encoded, bulk=BIG)))
         assert parts[-1] is BIG
 
 
@@ -197,6 +206,13 @@ class TestMalformed:
         for wrong in (bulk[:-1], bulk + b"x"):
             with pytest.raises(Malformed):
                 decode(page, wrong)
+
+    def test_a_write_has_an_id_for_each_mutation_and_holds_at_least_one(self) -> None:
+        head = bundle_of(encode_mutation(1, 2, 2, [], [[3, "r"]]), encode_mutation(1, 3, 2, [], [[3, "r"]])).head
+        decode(msgpack.packb([2, 0, 1, 1, [5, 6], head]))
+        for ids, wrong in (([5], head), ([5, 6, 7], head), ([5, 0], head), ([5, True], head), ([], b"\x90")):
+            with pytest.raises(Malformed):
+                decode(msgpack.packb([2, 0, 1, 1, ids, wrong]))
 
     def test_a_message_without_bulk_part_takes_none(self) -> None:
         message, _ = flat(encode(TabletMap([], {}, "x"), 1))

@@ -7,7 +7,7 @@ import pytest
 from kvstore import settings
 from kvstore.messages import CellAnswer, ChangeKind, Refused, Scan, Write, Written
 from kvstore.mutation import Op, Outcome
-from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_if
+from tests.unit.node.trio import NAMES, TABLET, Trio, delete, mutation, put, put_if, put_large
 
 
 def test_a_write_is_answered_when_every_member_has_it_on_disk() -> None:
@@ -262,12 +262,12 @@ def test_requirements_see_deletions_and_deleted_rows_that_are_on_their_way() -> 
 
 def test_another_range_version_is_the_wrong_tablet() -> None:
     trio = Trio().serving()
-    trio.nodes["n1"].client_request("w", Write(TABLET, 2, 1.0, put("a", b"1", number=1)), trio.now)
+    trio.nodes["n1"].client_write("w", Write(TABLET, 2, [1], put("a", b"1", number=1)), trio.now)
     trio.nodes["n1"].client_request("s", Scan(TABLET, 0, "", "", None, None, None, False, False), trio.now)
-    trio.nodes["n1"].client_request("u", Write(99, 1, 1.0, put("a", b"1", number=1)), trio.now)
+    trio.nodes["n1"].client_write("u", Write(99, 1, [1], put("a", b"1", number=1)), trio.now)
     trio.settle()
-    assert [trio.answers[token].error for token in "wsu"] == ["WrongTablet"] * 3
-    assert trio.answers["w"].configuration == trio.configuration
+    assert [trio.answers[token].error for token in (("w", 1), "s", ("u", 1))] == ["WrongTablet"] * 3
+    assert trio.answers["w", 1].configuration == trio.configuration
 
 
 @pytest.mark.parametrize(
@@ -295,3 +295,58 @@ def test_a_secondary_passes_a_read_on_once_and_refuses_a_write() -> None:
     trio.settle()
     assert trio.answers["r"].value == b"1"
     assert trio.answers["refused"].error == trio.answers["twice"].error == "NotPrimary"
+
+
+def test_writes_that_came_together_are_answered_one_by_one() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "first", put("a", b"1", number=1))
+    trio.settle()
+    trio.write("n1", "many", put("b", b"2", number=2), put_if("a", b"wrong", b"3", number=3), put("c", b"4", number=4))
+    trio.settle()
+    answers = [trio.answers["many", each] for each in (1, 2, 3)]
+    assert [answer.outcome for answer in answers] == [Outcome.OK, Outcome.REQUIREMENT_FAILED, Outcome.OK]
+    assert [answer.sequence for answer in answers] == [2, 3, 4]
+    assert [trio.value_at("n1", row) for row in "abc"] == [b"1", b"2", b"4"]
+
+
+def test_of_a_bundle_only_what_is_new_is_written_and_each_is_answered() -> None:
+    """After a failover callers ask again: some of what they put together into a new bundle was written before."""
+    trio = Trio().serving()
+    large = bytes(range(256)) * 64
+    trio.write("n1", "done", put("a", b"1", number=1), put_large("big", large, number=3))
+    trio.settle()
+    trio.held.add(("n2", "n1"))
+    trio.write("n1", "under way", put("b", b"2", number=4))
+    trio.settle()
+    trio.write(
+        "n1",
+        "mixed",
+        put("a", b"again", number=1),
+        put_large("late", large[::-1], number=2),
+        put_large("big", b"x" * len(large), number=3),
+        put("b", b"again", number=4),
+        put("c", b"5", number=5),
+        put("c", b"twice", number=5),
+    )
+    trio.settle()
+    trio.held.clear()
+    trio.settle()
+    sequences = [trio.answers["mixed", each].sequence for each in range(1, 7)]
+    assert sequences == [1, 4, 2, 3, 5, 5]
+    assert trio.answers["under way"].sequence == 3
+    found = {row: trio.value_at("n1", row) for row in ("a", "b", "c", "big", "late")}
+    assert found == {"a": b"1", "b": b"2", "c": b"5", "big": large, "late": large[::-1]}
+
+
+def test_a_requirement_sees_what_came_before_it_in_its_own_bundle() -> None:
+    trio = Trio().serving()
+    trio.write(
+        "n1", "w", put("a", b"1", number=1), put_if("a", b"1", b"2", number=2), put_if("a", None, b"3", number=3)
+    )
+    trio.settle()
+    assert [trio.answers["w", each].outcome for each in (1, 2, 3)] == [
+        Outcome.OK,
+        Outcome.OK,
+        Outcome.REQUIREMENT_FAILED,
+    ]
+    assert trio.value_at("n1", "a") == b"2"

@@ -11,7 +11,7 @@ import google_crc32c
 
 from kvstore import messages
 from kvstore.messages import ChangeRequest, Configuration, Configure, Get, Member, Register, Registered, Write
-from kvstore.mutation import Mutation, Op, Require, decode_header, encode_header
+from kvstore.mutation import Bundle, Op, Require, bundle_of, encode_mutation
 from kvstore.node import effects
 from kvstore.node.leadership import Leadership
 from kvstore.node.node import Node
@@ -19,35 +19,36 @@ from kvstore.node.replica import Replica
 from tests.simulation.disk import SimulatedDisk, SimulatedEngine
 
 TABLET = 1
+ALONE = 1 << 40
+"""The id of a write that came alone."""
 NAMES = ("n1", "n2", "n3")
 
 
-def put(row: str, value: bytes, *, number: int, client: int = 7, column: str = "c", floor: int = 0) -> Mutation:
+def put(row: str, value: bytes, *, number: int, client: int = 7, column: str = "c", floor: int = 0) -> Bundle:
     """A mutation that puts one cell."""
     return mutation(number, client, [], [[Op.PUT, row, column, value]], floor)
 
 
-def delete(row: str, *, number: int, client: int = 7, column: str = "c") -> Mutation:
+def delete(row: str, *, number: int, client: int = 7, column: str = "c") -> Bundle:
     """A mutation that deletes one cell."""
     return mutation(number, client, [], [[Op.DELETE, row, column]])
 
 
-def put_if(row: str, expected: bytes | None, value: bytes, *, number: int, client: int = 7) -> Mutation:
+def put_if(row: str, expected: bytes | None, value: bytes, *, number: int, client: int = 7) -> Bundle:
     """A compare-and-put."""
     require: list[Any] = [Require.ABSENT, row, "c"] if expected is None else [Require.VALUE, row, "c", expected]
     return mutation(number, client, [require], [[Op.PUT, row, "c", value]])
 
 
-def put_large(row: str, value: bytes, *, number: int, client: int = 7) -> Mutation:
+def put_large(row: str, value: bytes, *, number: int, client: int = 7) -> Bundle:
     """A put of a value that stays in the log."""
-    header = encode_header(client, number, 0, [], [[Op.PUT_BULK, row, "c", len(value), google_crc32c.value(value)]])
-    return Mutation(header, value, decode_header(header))
+    operations = [[Op.PUT_BULK, row, "c", len(value), google_crc32c.value(value)]]
+    return bundle_of(encode_mutation(client, number, 0, [], operations), bulk=value)
 
 
-def mutation(number: int, client: int, requires: list[Any], operations: list[Any], floor: int = 0) -> Mutation:
+def mutation(number: int, client: int, requires: list[Any], operations: list[Any], floor: int = 0) -> Bundle:
     """Any mutation without bulk part."""
-    header = encode_header(client, number, floor, requires, operations)
-    return Mutation(header, b"", decode_header(header))
+    return bundle_of(encode_mutation(client, number, floor, requires, operations))
 
 
 class Trio:
@@ -188,11 +189,11 @@ class Trio:
             self._answer(effect.token, effect.message)
             self.valid_until[effect.token] = effect.valid_until
         elif isinstance(effect, effects.Committed):
-            for index, token in enumerate(effect.tokens):
+            asked: list[Any] = [(source, each) for source, ids in effect.groups for each in ids]
+            for index, token in enumerate(asked):
                 failed = effect.failed[index] if effect.failed is not None else 0
                 answer = messages.Written(effect.outcomes[index], effect.epoch, effect.first + index, failed)
-                if token is not None:
-                    self._answer(token, answer)
+                self._answer(token, answer)
         elif isinstance(effect, effects.SendCoordinator):
             if not isinstance(effect.message, messages.Heartbeat | Register):
                 self.asked.append(effect.message)
@@ -217,6 +218,8 @@ class Trio:
             _, asked, token = token
             if not self.nodes[asked].forward_ended(token):
                 return
+        if isinstance(token, tuple) and token[1] == ALONE:
+            token = token[0]
         assert token not in self.answers, f"{token} was answered twice"
         self.answers[token] = message
 
@@ -231,9 +234,14 @@ class Trio:
 
     # -- clients
 
-    def write(self, name: str, token: Any, mutation: Mutation) -> None:
-        """A client's write arrives."""
-        self.nodes[name].client_request(token, Write(TABLET, 1, 1.0, mutation), self.now)
+    def write(self, name: str, token: Any, *bundles: Bundle) -> None:
+        """Writes of one mutation each arrive as one bundle. The only one is answered as `token`, several as (`token`, 1),
+        (`token`, 2) and so on."""
+        mutations = [mutation for bundle in bundles for mutation in bundle.mutations]
+        encoded = [encode_mutation(*mutation) for mutation in mutations]
+        together = bundle_of(*encoded, bulk=b"".join(bundle.bulk for bundle in bundles))
+        ids = [ALONE] if len(mutations) == 1 else list(range(1, len(mutations) + 1))
+        self.nodes[name].client_write(token, Write(TABLET, 1, ids, together), self.now)
 
     def read(self, name: str, token: Any, row: str, column: str = "c") -> None:
         """A client's read arrives."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvstore.mutation import Entry, Mutation, Op, decode_header, encode_header
+from kvstore.mutation import Bundle, Entry, Op, bundle_of, encode_mutation
 from kvstore.storage.crc import crc32c
 
 BULK = 64
@@ -26,8 +26,8 @@ def delete_row(row: str) -> tuple[Any, ...]:
     return ("delete_row", row)
 
 
-def mutation(operations: list[tuple[Any, ...]], client: int = 1, number: int = 1, floor: int = 0) -> Mutation:
-    """A mutation with its bulk part."""
+def mutation(operations: list[tuple[Any, ...]], client: int = 1, number: int = 1, floor: int = 0) -> Bundle:
+    """A bundle of one mutation."""
     encoded: list[list[Any]] = []
     bulk = []
     for kind, row, *rest in operations:
@@ -40,11 +40,10 @@ def mutation(operations: list[tuple[Any, ...]], client: int = 1, number: int = 1
             encoded.append([Op.DELETE, row, *rest])
         else:
             encoded.append([Op.DELETE_ROW, row])
-    header = encode_header(client, number, floor, [], encoded)
-    return Mutation(header, b"".join(bulk), decode_header(header))
+    return bundle_of(encode_mutation(client, number, floor, [], encoded), bulk=b"".join(bulk))
 
 
 def entry(epoch: int, first: int, *batches: list[tuple[Any, ...]], client: int = 1, floor: int = 0) -> Entry:
     """An entry of one mutation per batch; the mutations are numbered by their sequence."""
-    mutations = [mutation(batch, client, first + i, floor) for i, batch in enumerate(batches)]
-    return Entry(epoch, first, mutations, [0] * len(mutations))
+    bundles = [mutation(batch, client, first + i, floor) for i, batch in enumerate(batches)]
+    return Entry(epoch, first, bundles, [0] * len(bundles))

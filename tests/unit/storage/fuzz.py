@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["kvstore"]):
     from kvstore import settings, wire
     from kvstore.connection import FrameReader
     from kvstore.errors import BadRequest, StorageFailure
-    from kvstore.mutation import check_bulk, check_header, decode_entry, decode_header
+    from kvstore.mutation import Bundle, check_bundle, decode_entry, decode_head
     from kvstore.storage import archive, checkpoint, manifest
     from kvstore.storage.cell import StoredCell
     from kvstore.storage.cellkey import cell_key, row_end, split_key
@@ -131,15 +131,14 @@ def results(data: bytes) -> None:
 def log_entry(data: bytes) -> None:
     """An entry, as it lies in the log and as a secondary gets it."""
     with contextlib.suppress(BadRequest):
-        for mutation in decode_entry(1, 1, data).mutations:
-            check_header(mutation.header, len(mutation.bulk))
-            check_bulk(mutation.header, mutation.bulk)
+        for bundle in decode_entry(1, 1, data).bundles:
+            check_bundle(bundle)
 
 
-def mutation_header(data: bytes) -> None:
-    """A mutation's header, as a client sends it."""
+def bundle_head(data: bytes) -> None:
+    """A bundle's head, as a client sends it."""
     with contextlib.suppress(BadRequest):
-        check_header(decode_header(data), 0)
+        check_bundle(Bundle(data, b"", decode_head(data)))
 
 
 def cells(data: bytes) -> None:
@@ -196,8 +195,8 @@ def message(data: bytes) -> None:
 def _some_messages() -> list[bytes]:
     """A put, and what a node says to another."""
     said = wire.encode_get(1, 1, "row", "column", 9)
-    put_header = entry(1, 1, [put("row", "column", b"v")]).mutations[0].encoded
-    write = msgpack.packb([2, 9, 1, 1, 10.0, put_header])
+    head = entry(1, 1, [put("row", "column", b"v")]).bundles[0].head
+    write = msgpack.packb([2, 0, 1, 1, [9], head])
     return [b"\0" + bytes(said[8:]), b"\0" + write]
 
 
@@ -222,7 +221,7 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "archive": (archive_file, [msgpack.packb([["row", "column", 1, 1, b"v"]])]),
     "results": (results, [msgpack.packb([[1, 0, bytes(8), bytes(8), bytes(8), b"\0", bytes(2)]])]),
     "entry": (log_entry, [_some_entry()]),
-    "mutation": (mutation_header, [entry(1, 1, [put("row", "a", b"v")]).mutations[0].encoded]),
+    "bundle": (bundle_head, [entry(1, 1, [put("row", "a", b"v")]).bundles[0].head]),
     "cells": (cells, [_some_cells(), msgpack.packb(["a", None, 1])]),
     "cell-keys": (cell_keys, []),
     "frames": (frames, [wire.encode_get(1, 1, "row", "column", 9)]),

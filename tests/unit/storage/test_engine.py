@@ -38,8 +38,9 @@ def test_an_entry_is_applied_only_up_to_the_commit_point() -> None:
     engine.sync()
     replica = engine.tablets[1]
     assert contents(engine) == {}
-    [(_, results)] = engine.apply(1, 1)
-    assert results == [Result(0, 1, 1)]
+    [applied] = engine.apply(1, 1)
+    assert applied.first == 1
+    assert replica.results.lookup(1, 1) == Result(0, 1, 1)
     assert (replica.commit, replica.last, [e.first for e in replica.tail]) == (1, 3, [2])
     assert engine.apply(1, 2) == [], "half an entry is never applied"
     engine.apply(1, 3)
@@ -69,7 +70,7 @@ def test_after_a_restart_what_was_known_to_be_committed_is_applied_and_the_rest_
     engine.sync()
     replica = reopened(engine).tablets[1]
     assert (replica.commit, replica.last, replica.last_epoch, replica.intact) == (1, 2, 1, True)
-    assert bytes(replica.tail[0].mutations[0].bulk) == LARGE
+    assert bytes(replica.tail[0].bundles[0].bulk) == LARGE
 
 
 def test_a_gap_an_overlap_and_an_older_epoch_are_refused() -> None:
@@ -218,8 +219,8 @@ def test_the_bulk_values_of_a_held_back_stream_are_not_kept_in_memory() -> None:
     engine.begin_learning(1)
     engine.append_entry(1, entry(2, 11, [put("row", "streamed", LARGE)]), 10)
     held = engine.tablets[1].logged[0].entry
-    assert len(held.mutations[0].bulk) == 0
-    assert bytes(engine.tablets[1].tail[0].mutations[0].bulk) == LARGE, "and are there when they are asked for"
+    assert len(held.bundles[0].bulk) == 0
+    assert bytes(engine.tablets[1].tail[0].bundles[0].bulk) == LARGE, "and are there when they are asked for"
 
 
 def test_settling_goes_in_slices() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from typing import Any
 
 import msgpack
@@ -12,8 +13,7 @@ from hypothesis import strategies as st
 
 from kvstore.errors import BadRequest, StorageFailure
 from kvstore.keys import checked
-from kvstore.mutation import Mutation, decode_entry, decode_header, encode_header
-from kvstore.node.admission import check_mutation
+from kvstore.mutation import bundle_of, check_bundle, decode_entry, decode_head, encode_head, encode_mutation
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.checkpoint import CELLS, CheckpointWriter, load_checkpoint, read_chunks
 from kvstore.storage.crc import combined, crc32c, extended
@@ -128,16 +128,34 @@ def test_arbitrary_bytes_are_no_entry_no_results_no_manifest(data: bytes) -> Non
         read_manifest(file_system("/data/store", data), "/data")
 
 
+def test_an_entry_from_before_there_were_bundles_is_read() -> None:
+    """A log that an earlier version wrote: u32 count, sizes of each mutation, the mutations, the bulk parts."""
+    large = bytes(range(250))
+    first = encode_mutation(1, 1, 1, [[0, "row", "a"]], [[0, "row", "a", b"1"]])
+    second = encode_mutation(1, 2, 1, [], [[1, "row", "b", len(large), crc32c(large)]])
+    sizes = struct.pack("<IBHIIBHII", 2, 1, 3, len(first), 0, 0, 0, len(second), len(large))
+    payload = sizes + first + second + large
+    entry = decode_entry(4, 10, payload)
+    assert [m.number for m in entry.mutations] == [1, 2]
+    assert (list(entry.outcomes), list(entry.failed), entry.last) == ([1, 0], [3, 0], 11)
+    assert bytes(entry.bundles[1].bulk) == large
+    assert b"".join(map(bytes, entry.payload_parts)) == payload, "it is passed on as it is"
+    for length in range(len(payload)):
+        with pytest.raises(BadRequest):
+            decode_entry(4, 10, payload[:length])
+
+
 # ---------------------------------------------------------------- found by fuzzing
 
 
 @pytest.mark.parametrize("requires", [0, None, "", {}, b""])
 def test_a_mutation_whose_requirements_are_no_array_is_refused(requires: object) -> None:
     """What is false and no array passed for "no requirements" at the edge, and ended the node that looked through them."""
-    header: bytes = msgpack.packb([1, 1, 0, requires, [[0, "row", "column", b"v"]]])
+    head = encode_head([msgpack.packb([1, 1, 0, requires, [[0, "row", "column", b"v"]]])])
     with pytest.raises(BadRequest, match="are arrays"):
-        decode_header(header)
-    payload = (1).to_bytes(4, "little") + bytes(3) + len(header).to_bytes(4, "little") + bytes(4) + header
+        decode_head(head)
+    sizes = struct.pack("<IIIII", (1 << 31) + 1, 1, 1, len(head), 0)
+    payload = sizes + b"\0" + head
     with pytest.raises(BadRequest, match="are arrays"):
         decode_entry(1, 1, payload)
 
@@ -146,9 +164,9 @@ def test_a_mutation_whose_requirements_are_no_array_is_refused(requires: object)
 @pytest.mark.parametrize(("number", "floor"), [(1 << 63, 0), (1, 1 << 63), (-1, 0), (1, -1)])
 def test_a_number_that_has_no_successor_in_64_bits_is_refused(number: int, floor: int, operations: int) -> None:
     """When its result is forgotten the floor is one more, and is written to the checkpoint."""
-    header = encode_header(1, number, floor, [], [[0, "row", f"{i}", b"v"] for i in range(operations)])
+    mutation = encode_mutation(1, number, floor, [], [[0, "row", f"{i}", b"v"] for i in range(operations)])
     with pytest.raises(BadRequest):
-        check_mutation(Mutation(header, b"", decode_header(header)))
+        check_bundle(bundle_of(mutation))
 
 
 @pytest.mark.parametrize(

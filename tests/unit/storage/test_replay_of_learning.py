@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kvstore.mutation import Entry, Mutation, decode_header, encode_header
+from kvstore.mutation import Entry, bundle_of, encode_mutation
 from kvstore.storage.engine import Engine
 
 
 def entry(sequence: int) -> Entry:
-    encoded = encode_header(1, sequence, sequence, [], [[0, "row", f"c{sequence}", b"v"]])
-    return Entry(1, sequence, [Mutation(encoded, b"", decode_header(encoded))], [0])
+    encoded = encode_mutation(1, sequence, sequence, [], [[0, "row", f"c{sequence}", b"v"]])
+    return Entry(1, sequence, [bundle_of(encoded)], [0])
 
 
 def test_entries_committed_after_the_last_logged_commit_point_survive_learning_and_a_restart(tmp_path: Path) -> None:

@@ -359,18 +359,19 @@ def carry_out(cells: Cells, new: Entry, batches: list[list[tuple[Any, ...]]]) ->
 def carry_out_entry(cells: Cells, new: Entry) -> None:
     """The same, from the entry itself."""
     batches = []
-    for m in new.mutations:
-        batch: list[tuple[Any, ...]] = []
+    for bundle in new.bundles:
         at = 0
-        for kind, row, *rest in m.header.operations:
-            if kind == 0:
-                batch.append(put(row, *rest))
-            elif kind == 1:
-                batch.append(put(row, rest[0], bytes(m.bulk[at : at + rest[1]])))
-                at += rest[1]
-            else:
-                batch.append(delete(row, *rest) if kind == 2 else delete_row(row))
-        batches.append(batch)
+        for mutation in bundle.mutations:
+            batch: list[tuple[Any, ...]] = []
+            for kind, row, *rest in mutation.operations:
+                if kind == 0:
+                    batch.append(put(row, *rest))
+                elif kind == 1:
+                    batch.append(put(row, rest[0], bytes(bundle.bulk[at : at + rest[1]])))
+                    at += rest[1]
+                else:
+                    batch.append(delete(row, *rest) if kind == 2 else delete_row(row))
+            batches.append(batch)
     carry_out(cells, new, batches)
 
 
