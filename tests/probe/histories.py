@@ -7,8 +7,9 @@
         histories.judge()
 
 Several clients, several threads on each, put, compare-and-put, delete, apply batches and read on a few cells in each of
-several tablets, as `tests.simulation.choice` chooses. The judge is the linearizability checker of the simulator. Times are
-this process's monotonic clock, read before a call and after its answer.
+several tablets, as `tests.simulation.choice` chooses. Beside them each node has a stubborn reader (`tests.probe.stubborn`).
+The judge is the linearizability checker of the simulator. Times are this process's monotonic clock, read before a call and
+after its answer.
 
 A write that ended with `OutcomeUnknown` may have happened, or happen yet; an operation that ended with another `TryAgain` did
 not happen: it is left out of the history, so that it shows if it did after all. Both are failures for the caller, and `judge`
@@ -27,6 +28,7 @@ from typing import Any
 from kvstore.client import Batch, Client
 from kvstore.errors import OutcomeUnknown, RequirementFailed, TryAgain
 from tests.cluster import Store
+from tests.probe.stubborn import StubbornReader
 from tests.processes import wait_for
 from tests.simulation.checker import Operation, State, first_contradiction
 from tests.simulation.choice import Choice, deletes_a_row
@@ -57,6 +59,8 @@ class Histories:
         """Seconds that an operation took at most, since `calm`."""
         self.done: Counter[str] = Counter()
         """Answered operations by group."""
+        self.seen_by: Counter[int] = Counter()
+        """Values that stubborn readers were given, by the reader's number."""
         self.reason: BaseException | None = None
         """What ended a caller; none should end."""
         self._initial: dict[str, State] = dict.fromkeys(self.groups, ())
@@ -67,10 +71,17 @@ class Histories:
         self._open.set()
         self._turns = [threading.Lock() for _ in range(CALLERS)]
         self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(CALLERS)]
+        self._stubborn: list[StubbornReader] = []
+        self._key_file = store.key_file
+        self._begun = 0.0
+        self._recording = threading.Lock()
 
     def __enter__(self) -> Histories:
         for thread in self._threads:
             thread.start()
+        tablets = self._clients[0].router.tablets
+        for number, node in enumerate(sorted(tablets.addresses), start=CALLERS):
+            self._stubborn.append(StubbornReader(node, number, self.groups, tablets, self._key_file, self._record))
         return self
 
     def __exit__(
@@ -79,6 +90,8 @@ class Histories:
         """Let every caller finish what it is at, and end; close the clients."""
         self._stopping = True
         self._open.set()
+        for reader in self._stubborn:
+            reader.end()
         for thread in self._threads:
             thread.join(2 * PATIENT)
             assert not thread.is_alive(), "a caller waits for an answer that never comes"
@@ -133,11 +146,19 @@ class Histories:
         self.done[group] += 1
         self.slowest = max(self.slowest, time.monotonic() - operation.start)
 
+    def _record(self, group: str, operation: Operation) -> None:
+        """A stubborn reader's. One that began before the callers rested last belongs to what has been judged already."""
+        with self._recording:
+            if self._open.is_set() and operation.start > self._begun:
+                self.history[group].append(operation)
+                self.seen_by[operation.client] += 1
+
     # -- the judge
 
     def rest(self) -> None:
         """Have every caller finish what it is at, and rest until `go_on`."""
-        self._open.clear()
+        with self._recording:
+            self._open.clear()
         for turn in self._turns:
             with turn:
                 pass  # it sees the closed gate before its next
@@ -162,6 +183,7 @@ class Histories:
 
     def go_on(self) -> None:
         """Have the callers work again."""
+        self._begun = time.monotonic()
         self._open.set()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.cluster import StoreCluster
 from tests.probe.histories import PATIENT, Histories
+from tests.processes import wait_for
 from tests.simulation.checker import Operation, first_contradiction
 
 pytestmark = pytest.mark.probe
@@ -53,6 +54,7 @@ def test_faults_planted_into_a_real_history_are_found(cluster: StoreCluster) -> 
     """What callers of a healthy store saw passes; with one answer made impossible it does not."""
     with Histories(cluster, "planted") as histories:
         histories.advance(100)
+        wait_for(lambda: len(histories.seen_by) == 3, "every node giving its stubborn reader values", PATIENT)
         histories.rest()
         recorded = {group: list(operations) for group, operations in histories.history.items()}
         histories.judge()

@@ -40,6 +40,11 @@ class Operation:
         """Whether somebody knows what came of it."""
         return self.end < math.inf
 
+    @property
+    def only_looks(self) -> bool:
+        """Whether it is known to have changed nothing: a read, or a write whose requirement did not hold."""
+        return self.known and (self.kind != "write" or self.result is not None)
+
     def __str__(self) -> str:
         end = "?" if self.end == math.inf else f"{self.end:.4f}"
         what = self.key if self.kind == "read" else f"{list(self.requires)} {list(self.changes)}"
@@ -116,8 +121,14 @@ def _successors(history: list[Operation], placed: int, state: State) -> list[tup
         if operation.start > earliest_end:
             continue
         after = step(state, operation)
+        if after is None:
+            continue
+        if operation.only_looks:
+            # Whatever order there is from here, this one can as well stand before it: it never changes anything. So a hundred
+            # reads that waited for a hung node are not a hundred choices.
+            return [(placed | 1 << index, state)]
         # one of unknown outcome that changes nothing need not be placed
-        if after is not None and not (operation.end == math.inf and after == state):
+        if operation.known or after != state:
             following.append((operation.end, placed | 1 << index, after))
     following.sort(key=lambda item: -item[0])  # the one answered first is tried first
     return [(bits, after) for _, bits, after in following]

@@ -48,6 +48,12 @@ RIGHT = {
         read(3, 4, b"b"),
         read(5, 6, b"a"),
     ],
+    "a delete that found nothing may as well come later": [
+        write(0, 9, None),
+        write(1, 2, b"a"),
+        read(3, 4, b"a"),
+        read(5, 6, None),
+    ],
     "one winner": [write(0, 5, b"a", expected=None), refused(1, 6, None, b"b"), read(7, 8, b"a")],
     "a batch is seen whole": [
         Operation(1, "write", 0, 5, KEY, (), ((KEY, b"a"), (OTHER, b"b")), None),
@@ -95,6 +101,15 @@ def test_a_planted_fault_is_refused(name: str) -> None:
     text = first_contradiction(WRONG[name])
     assert text is not None
     assert "not linearizable" in text
+
+
+@pytest.mark.timeout(60)
+def test_reads_that_wait_for_each_other_are_no_choices() -> None:
+    """Two hundred reads sent to a node that hangs, all answered when it wakes, beside writes: judged either way, soon."""
+    writes = [write(number, number + 0.9, b"%d" % number) for number in range(40)]
+    waiting = [read(number / 5, 50, b"%d" % 39) for number in range(200)]
+    assert first_contradiction([*writes, *waiting]) is None
+    assert first_contradiction([*writes, *waiting, read(41, 50, b"38")]) is not None
 
 
 def _history(seed: int) -> list[Operation]:
