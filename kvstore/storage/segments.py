@@ -162,12 +162,15 @@ class SegmentFolder:
         """
         if self._active is not None and self._active[0] == generation:
             return self._active[1]
-        assert generation > self.last, "a segment is begun once: to begin it again would replace it"
+        begun = 0 if self._active is None else self._active[0]
+        assert generation > begun, "a segment is begun once: to begin it again would replace it"
+        # This may run in a thread, and segments be retired meanwhile: the spare is one whose new name the sync covers.
+        spare = self._spares.pop() if self._spares and capacity == self.options.segment_size else None
         if self._names_unsynced:
             # a spare may still be a segment as far as the disk knows: it would come back with the header of another
-            sync_names()
             self._names_unsynced = False
-        fd, path, spare = self._spare_or_new(generation, capacity)
+            sync_names()
+        fd, path = (self.files.open(spare), spare) if spare is not None else self._new_file(generation, capacity)
         try:
             self.files.pwritev(fd, [encode_segment_header(self.log_id, generation, capacity)], 0)
             fdatasync(fd)
@@ -175,14 +178,15 @@ class SegmentFolder:
             sync_names()
         except OSError:
             self.files.close(fd)
-            if spare:
-                self._spares.append(path)
+            if spare is not None:
+                self._spares.append(spare)
             raise
         if self._active is not None:
             self.files.close(self._active[1])
         self._active = (generation, fd)
         self._capacity = capacity
-        self._filled = capacity if spare else FIRST_RECORD
+        self._filled = FIRST_RECORD if spare is None else capacity
+        self.reused += spare is not None
         return fd
 
     def fill_ahead(self, begin: int, end: int) -> None:
@@ -198,11 +202,7 @@ class SegmentFolder:
             self._filled = min(self._capacity, end + FILL_AHEAD)
             self.files.fill(self._active[1], end, self._filled - end)
 
-    def _spare_or_new(self, generation: int, capacity: int) -> tuple[int, str, bool]:
-        if self._spares and capacity == self.options.segment_size:
-            path = self._spares.pop()
-            self.reused += 1
-            return self.files.open(path), path, True
+    def _new_file(self, generation: int, capacity: int) -> tuple[int, str]:
         path = f"{self.folder}/new-{generation:08x}"
         if self.files.exists(path):
             self.files.unlink(path)
@@ -214,7 +214,7 @@ class SegmentFolder:
             self.files.unlink(path)
             raise
         self.made += 1
-        return fd, path, False
+        return fd, path
 
     # ------------------------------------------------------------------ room
 
@@ -234,8 +234,8 @@ class SegmentFolder:
         if reusable and len(self._spares) < self.options.most_spares:
             spare = self._new_spare_path()
             self.files.rename(path, spare)
+            self._names_unsynced = True  # before it may be taken
             self._spares.append(spare)
-            self._names_unsynced = True
             return None
         return functools.partial(self.files.unlink, path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from typing import Any
 
 import pytest
 
@@ -267,6 +268,35 @@ def test_a_spares_old_name_is_gone_for_good_before_it_is_written_over() -> None:
             work(wal)
         again = Wal.open(FaultyFiles(disk.after_crash(random.Random(seed))), "/log", SMALL)
         list(again.replay(Position(2, FIRST_RECORD)))
+        assert again.damage == []
+
+
+def test_a_segment_that_is_retired_during_the_sync_of_the_names_is_not_written_over_yet(monkeypatch: Any) -> None:
+    disk = FaultyDisk()
+    wal = filled(disk, *[bytes(3000)] * 9)
+    files = wal.folder.files
+    assert isinstance(files, FaultyFiles)
+    wal.retire(1)
+    sync_names = files.fsync_dir
+    retired = []
+
+    def and_meanwhile(path: str) -> None:
+        sync_names(path)
+        if not retired:
+            retired.append(wal.retire(2))
+
+    def crash(operation: str, path: str) -> None:
+        if operation == "rename" and path.endswith(".seg"):
+            raise Crash
+
+    monkeypatch.setattr(files, "fsync_dir", and_meanwhile)
+    files.faults.error = crash
+    with pytest.raises(Crash):
+        work(wal)
+    assert retired
+    for seed in range(30):
+        again = Wal.open(FaultyFiles(disk.after_crash(random.Random(seed))), "/log", SMALL)
+        list(again.replay(Position(3, FIRST_RECORD)))
         assert again.damage == []
 
 
