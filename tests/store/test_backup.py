@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from kvstore.client import Client
+from kvstore.storage.archive import read_cells, read_index
 from tests.cluster import StoreCluster
 from tests.processes import ROOT
 
@@ -50,3 +53,57 @@ def test_a_new_cluster_from_the_backup_of_a_running_one(tmp_path: Path) -> None:
     finally:
         old.stop()
         new.stop()
+
+
+class Writer(threading.Thread):
+    """Writes small cells and large values until told to stop. `acknowledged`: how many rows."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+        self._stopping = threading.Event()
+        self.acknowledged = 0
+
+    def run(self) -> None:
+        """See `Thread.run`."""
+        large = bytes(range(256)) * 1024
+        while not self._stopping.is_set():
+            number = self.acknowledged
+            value = large if number % 10 == 0 else b"%d" % number
+            self._client.put(f"row{number:06d}", "c", value)
+            self.acknowledged += 1
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._stopping.set()
+        self.join()
+
+
+def test_a_node_is_looked_at_and_backed_up_while_it_writes(tmp_path: Path) -> None:
+    """The log grows under the reader's eyes: that is no damage, and what was acknowledged before is all there, in one piece."""
+    cluster = StoreCluster(tmp_path)
+    try:
+        cluster.start()
+        cluster.wait_until_whole()
+        with cluster.client() as client:
+            writer = Writer(client)
+            writer.start()
+            try:
+                for attempt in range(4):
+                    looked = command("inspect", cluster.folder / "node1", "--json")
+                    assert (looked.returncode, json.loads(looked.stdout)["damage"]) == (0, [])
+                    before = writer.acknowledged
+                    done = command("backup", cluster.folder / "node1", tmp_path / f"backup{attempt}")
+                    assert done.returncode == 0, done.stderr
+                    rows = backed_up(tmp_path / f"backup{attempt}")
+                    assert len(rows) >= before > 0
+                    assert rows == [f"row{number:06d}" for number in range(len(rows))], "no row without the one before"
+            finally:
+                writer.stop()
+    finally:
+        cluster.stop()
+
+
+def backed_up(folder: Path) -> list[str]:
+    """The rows of a backup, every byte of which is verified."""
+    return [cell[0] for tablet in read_index(str(folder)) for cell in read_cells(str(folder / tablet.file))]
