@@ -330,7 +330,10 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     at += count
     failed: Sequence[int] = ()
     if any(outcomes):
-        failed = array("H", bytes(view[at : at + 2 * count]))
+        listed = bytes(view[at : at + 2 * count])
+        if len(listed) < 2 * count:
+            raise BadRequest("not an entry: it ends early")
+        failed = array("H", listed)
         at += 2 * count
     bulk_start = bulk_at = at + sum([size[1] for size in sizes])
     mutations = sum([size[0] for size in sizes])

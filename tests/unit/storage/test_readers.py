@@ -229,3 +229,10 @@ def test_a_checkpoint_with_its_checksums_that_makes_no_sense_is_refused(cells: o
     monkeypatch.undo()
     with pytest.raises(CorruptValue):
         load_checkpoint(engine.files, engine.checkpoint_path(1, 1), ResultTable())
+
+
+@pytest.mark.parametrize("keep", [9, 10, 11, 12, 13])
+def test_an_entry_that_ends_among_its_outcomes_is_refused(keep: int) -> None:
+    head = (1 << 31).to_bytes(4, "little") + (2).to_bytes(4, "little")
+    with pytest.raises(BadRequest):
+        decode_entry(1, 1, (head + b"\1\1" + bytes(3))[:keep])
