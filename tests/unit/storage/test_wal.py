@@ -278,12 +278,13 @@ def test_a_segment_that_is_retired_during_the_sync_of_the_names_is_not_written_o
     assert isinstance(files, FaultyFiles)
     wal.retire(1)
     sync_names = files.fsync_dir
-    retired = []
+    retired: list[int] = []
 
     def and_meanwhile(path: str) -> None:
         sync_names(path)
         if not retired:
-            retired.append(wal.retire(2))
+            retired.append(2)
+            wal.retire(2)
 
     def crash(operation: str, path: str) -> None:
         if operation == "rename" and path.endswith(".seg"):
