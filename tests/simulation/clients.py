@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 class Client:
     """One client process with several callers."""
 
-    def __init__(self, cluster: Cluster, number: int, groups: list[str], timeout: float = 10.0) -> None:
+    def __init__(
+        self, cluster: Cluster, number: int, groups: list[str], timeout: float = 10.0, large: float = 0.05
+    ) -> None:
+        """`large`: the chance that a value is large."""
         self.cluster, self.world = cluster, cluster.world
         self.name = f"client{number}"
         self.number = number
@@ -39,7 +42,7 @@ class Client:
         self.busy = 0
         self.done = 0
         self.failed = 0
-        self._choice = Choice(self.world.random, number, groups, self.history)
+        self._choice = Choice(self.world.random, number, groups, self.history, large)
 
     def start_caller(self, pause: float) -> None:
         """One more caller: an operation, a pause of about `pause` seconds, the next."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.simulation.__main__ import outcomes
-from tests.simulation.run import run
+from tests.simulation.run import Plan, run
 
 SEEDS = range(1000, 1200)
 
@@ -21,6 +21,14 @@ def test_two_hundred_clusters_keep_every_promise() -> None:
     assert operations > 300 * len(SEEDS)
     assert compared > 300 * len(SEEDS)
     assert epochs > 10 * len(SEEDS)
+
+
+def test_learners_get_on_where_nobody_writes() -> None:
+    """Was once a bug: a sync that came before a learner's newest values was the last that it heard of, unless somebody wrote;
+    it waited for ever. With the bug every second of these runs fails."""
+    for seed in range(6):
+        outcome = run(seed, Plan(quiet=True, trouble=5.0))
+        assert outcome.failure is None, f"seed {seed}: {outcome.failure}\n{outcome.story[-4000:]}"
 
 
 def test_a_seed_replays_a_run_exactly_in_another_process_too() -> None:
