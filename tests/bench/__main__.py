@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.bench import cluster, recovery, spread
+from tests.bench import cluster, handover, recovery, spread
 
-OTHERS = {"recovery": recovery.main, "spread": spread.main}
+OTHERS = {"handover": handover.main, "recovery": recovery.main, "spread": spread.main}
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in OTHERS:
