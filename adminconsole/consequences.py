@@ -22,6 +22,10 @@ WRITES_PAUSE_S = 3
 """A tablet whose primary dies takes writes again within this many seconds: what the store promises."""
 
 
+HAND_OVER_S = 0.1
+"""A planned hand-over holds a request up for this long at most: what the store promises of one that can be planned."""
+
+
 class Action(enum.StrEnum):
     """What can be done to a node, with the word on the button."""
 
@@ -30,6 +34,11 @@ class Action(enum.StrEnum):
     RESTART = "restart"  # its process is asked to stop, and started again
     KILL = "kill"  # its process gets SIGKILL; the supervisor starts it again
     START = "start"  # its process is started, when the supervisor holds it stopped
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the node hands its roles over before it goes."""
+        return self in (Action.DISABLE, Action.RESTART)
 
     @property
     def by_supervisor(self) -> bool:
@@ -160,7 +169,13 @@ def _pauses(node: Node, action: Action, held: Sequence[Tablet], left: dict[int, 
     led = [tablet for tablet in held if tablet.primary == node.id]
     passed_on = [tablet for tablet in led if left[tablet.id]]
     lines = []
-    if passed_on:
+    if passed_on and action.is_planned:
+        whom = "them" if len(passed_on) > 1 else "it"
+        if len(passed_on) < len(led):
+            whom = f"{len(passed_on):,} of them"
+        text = f"{node.id} leads {count(len(led), 'tablet')}: other replicas take {whom} over first."
+        lines.append(Line(Level.NOTICE, f"{text} Requests wait for {HAND_OVER_S} s at the most."))
+    elif passed_on:
         who = f"{node.id} leads {count(len(led), 'tablet')}"
         pause = "their writes pause" if len(passed_on) > 1 else "its writes pause"
         if len(passed_on) < len(led):
@@ -169,7 +184,7 @@ def _pauses(node: Node, action: Action, held: Sequence[Tablet], left: dict[int, 
             Line(Level.WARNING, f"{who}: {pause} for up to {WRITES_PAUSE_S} s while another replica takes over.")
         )
     followed = [tablet for tablet in held if tablet.primary != node.id]
-    if followed and action is not Action.DISABLE:
+    if followed and not action.is_planned:
         text = (
             f"It follows in {count(len(followed), 'tablet')}: writes there may wait for up to {WRITES_PAUSE_S} s,"
             " reads go on."

@@ -35,7 +35,9 @@ def test_killing_a_node_of_a_whole_cluster_tells_the_pause_and_the_replicas_left
 def test_disabling_says_that_the_roles_move_and_the_data_stays() -> None:
     planned = foresee(healthy(3), "node2", Action.DISABLE)
     assert said(planned)[0].startswith("The coordinator moves the roles of node2 to other nodes")
-    assert "node2 leads 1 tablet: its writes pause for up to 3 s while another replica takes over." in said(planned)
+    assert "node2 leads 1 tablet: other replicas take it over first. Requests wait for 0.1 s at the most." in said(
+        planned
+    )
     assert "3 tablets would have 2 of 3 replicas." in said(planned)
 
 
@@ -188,3 +190,10 @@ def test_whatever_the_status_no_tablet_loses_its_last_replica_without_typing(sta
                 if node.id in tablet.in_sync and not (alone and action is Action.DISABLE):
                     others = [status.node(name) for name in tablet.in_sync if name != node.id]
                     assert any(other is not None and other.is_sound for other in others)
+
+
+def test_a_restart_in_order_hands_over_first_and_a_kill_does_not() -> None:
+    restart, kill = (said(foresee(healthy(6), "node2", action)) for action in (Action.RESTART, Action.KILL))
+    assert "node2 leads 2 tablets: other replicas take them over first. Requests wait for 0.1 s at the most." in restart
+    assert not any("up to 3 s" in text for text in restart)
+    assert any("pause for up to 3 s" in text for text in kill)
