@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,10 +25,13 @@ import msgpack
 
 from kvstore import settings
 from kvstore.errors import BadRequest
+from kvstore.mutation import Mutation
 
 assert sys.byteorder == "little", "arrays are written to disk as they lie in memory"
 assert array("Q").itemsize == 8
 assert array("H").itemsize == 2
+
+_new = tuple.__new__
 
 
 class Result(NamedTuple):
@@ -100,9 +103,27 @@ class ResultTable:
         results = known.results
         results[number] = result
         if len(results) > self._per_client:
-            oldest = next(iter(results))
-            del results[oldest]
-            known.floor = max(known.floor, oldest + 1)
+            self._forget_oldest(known)
+
+    def record_done(self, mutations: Iterable[Mutation], epoch: int, sequence: int) -> None:
+        """Remember that all of these were done, the first with `sequence`: as `record` of each."""
+        known, most = self._newest, self._per_client
+        for client, number, floor, _, _ in mutations:
+            if client != self._newest_client or known.stamp != self._stamp:
+                known = self._make_newest(client, floor)
+            if floor > known.floor:
+                self._raise_floor(known, floor)
+            results = known.results
+            results[number] = _new(Result, (0, epoch, sequence, 0))
+            if len(results) > most:
+                self._forget_oldest(known)
+            sequence += 1
+
+    @staticmethod
+    def _forget_oldest(known: _Client) -> None:
+        oldest = next(iter(known.results))
+        del known.results[oldest]
+        known.floor = max(known.floor, oldest + 1)
 
     def _make_newest(self, client: int, floor: int) -> _Client:
         """The client, put at the end (most recently applied), in a form that no snapshot shares."""
