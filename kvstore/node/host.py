@@ -36,6 +36,8 @@ class Host:
         """Replicas with something in the log that is not on disk yet, or that wait for it to be."""
         self.gathering: dict[Replica, None] = {}
         """Replicas with writes that wait for an entry. (Dicts, for their order: a simulated run must be repeatable.)"""
+        self.behind: dict[Replica, int] = {}
+        """Secondaries that were told what is committed and have not applied it, and by how many messages."""
         self.reading: dict[Replica, None] = {}
         """Secondaries with reads to be asked about or answered."""
         self.forwarded: dict[Token, int] = {}

@@ -116,6 +116,7 @@ class Node:
         """A message of the coordinator. After `Registered` a heartbeat is sent at once, as an effect."""
         if self._host.failed:
             return
+        self.apply_behind()
         if isinstance(message, ChangeAnswer):
             self._learn(message.configuration, now)
             return
@@ -139,6 +140,7 @@ class Node:
         self._disk_age, self._figures = disk_age, figures
         if self._host.me.incarnation == 0 or self._host.failed:
             return None
+        self.apply_behind()
         return Heartbeat(self._host.me, disk_age, self._reports(), figures, self._host.full, self._leaving)
 
     def _reports(self) -> list[Any]:
@@ -197,6 +199,8 @@ class Node:
         """A message of another node."""
         if self._host.failed or self._host.me.incarnation == 0:
             return
+        if type(message) is not Append:
+            self.apply_behind()
         if isinstance(message, Beacon):
             self._beacon_came(message, now)
             return
@@ -273,6 +277,7 @@ class Node:
         """A client's request, other than a write. `token` is answered exactly once, unless the process dies. `forwarded`:
         another node passed it on, so that it is not passed on again (two nodes of different epochs would play it back and
         forth)."""
+        self.apply_behind()
         if isinstance(request, GetMap):
             configurations = list(self._configurations.values())
             map_ = TabletMap(configurations, dict(self._addresses), self._host.group_rule.pattern)
@@ -390,10 +395,24 @@ class Node:
         if host.beacon_due and not host.failed:
             self._send_beacons(now)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether `apply_behind` has something to do."""
+        return bool(self._host.behind)
+
+    def apply_behind(self) -> None:
+        """Apply what secondaries were told is committed. The driver calls it when the acknowledgements have left; whatever
+        else happens on the node calls it first, so nothing but entries ever meets a replica that is behind."""
+        if self._host.behind and not self._host.failed:
+            behind, self._host.behind = self._host.behind, {}
+            for replica in behind:
+                replica.apply_known()
+
     def tick(self, now: float) -> None:
         """Every 20 to 50 ms: beacons, silent members, commit notices, lost requests to the coordinator."""
         if self._host.failed:
             return
+        self.apply_behind()
         paused = now - self._ticked > PAUSE
         self._ticked = now
         tell_damage = now - self._damage_told > DAMAGE_AGAIN

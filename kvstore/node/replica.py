@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from kvstore.node.host import Host
 
 
+MOST_BEHIND = 4
+"""Messages with entries after which what was committed before is applied at once."""
+
+
 class Role(Enum):
     """What the newest configuration that this node knows makes of its replica."""
 
@@ -388,7 +392,7 @@ class Replica:
             elif entry.last <= self.durable:
                 self._owes_answer = True  # it came again: the answer may have been lost
             previous, previous_epoch = entry.last, entry.epoch
-        self._commit_told(message.commit)
+        self._commit_told_with_entries(message.commit)
         if self._owes_answer:
             self._acknowledge()
 
@@ -412,7 +416,18 @@ class Replica:
         if self.disk.tablet.digest != message.digest:
             self.report_damage(f"its digest at {message.commit} differs from the primary's")
 
+    def _commit_told_with_entries(self, commit: int) -> None:
+        """What was committed before is applied when these entries are on their way to the disk and acknowledged: the
+        primary, and everybody who writes, waits for that and not for this (`Node.apply_behind`)."""
+        behind = self.host.behind.get(self, 0) + 1
+        if self.catchup is not None or behind >= MOST_BEHIND:
+            self._commit_told(commit)
+        else:
+            self.known_commit = max(self.known_commit, commit)
+            self.host.behind[self] = behind
+
     def _commit_told(self, commit: int) -> None:
+        self.host.behind.pop(self, None)
         self.known_commit = max(self.known_commit, commit)
         if self.catchup is not None:
             self.catchup.stream_moved()

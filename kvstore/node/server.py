@@ -267,6 +267,8 @@ class NodeServer:
         self._round_scheduled = False
         self._node.flush(clock.now())
         self._carry_out()
+        if self._node.is_behind and not self._engine.wal.waiting:
+            self._loop.run_callback(self._node.apply_behind)  # behind what was just put down to be sent
 
     def _carry_out(self) -> None:
         for effect in self._node.take_effects():

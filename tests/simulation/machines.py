@@ -149,6 +149,8 @@ class NodeMachine(Machine):
 
     def settle_turn(self) -> None:
         self.process.flush(self.clock)
+        if self.process.is_behind and self.world.random.random() < 0.5:
+            self.process.apply_behind()
         self.cluster.check_primaries(self)
 
     def carry_out(self, effect: Any) -> None:

@@ -166,6 +166,7 @@ class Trio:
                 moved = True
                 self._carry_out(name, effect)
             moved |= self.sync(name)
+            node.apply_behind()
         for (source, target), queue in self.mail.items():
             while queue and (source, target) not in self.held and target in self.nodes:
                 self.nodes[target].from_peer(queue.popleft(), self.now)
