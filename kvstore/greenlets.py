@@ -29,6 +29,37 @@ SOON = 8
 MUCH = 32 * settings.KIB
 
 
+class _Incoming:
+    """What arrives on a socket. When the last look took all there was it waits before it looks again: to look in vain is a
+    system call and an exception, and would be every second one."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hub = gevent.get_hub()
+        self._readable = self._hub.loop.io(fd, 1)  # 1: readable
+        self._dry = True
+        self._closed = False
+
+    def recv_into(self, view: memoryview) -> int:
+        """Wait for bytes, put them into `view`; how many, 0 at the end. `OSError`."""
+        while not self._closed:
+            if self._dry:
+                self._hub.wait(self._readable)
+            try:
+                count = os.readv(self._fd, [view])
+            except BlockingIOError:
+                self._dry = True
+                continue
+            self._dry = count < len(view)
+            return count
+        return 0
+
+    def close(self) -> None:
+        """Whoever waits gets the end."""
+        self._closed = True
+        self._hub.cancel_wait(self._readable, EOFError, close_watcher=True)
+
+
 class Channel:
     """One authenticated connection: `read` by one greenlet, `send` by anybody, also from the hub."""
 
@@ -40,8 +71,9 @@ class Channel:
         self.closed = False
         self._sock = sock
         self._most_unsent = most_unsent
-        self._reader = FrameReader(sock, max_bulk)
         fd: int = sock.fileno()
+        self._incoming = _Incoming(fd)
+        self._reader = FrameReader(self._incoming, max_bulk)
         self._outbox = Outbox(lambda parts: os.writev(fd, parts))
         self._loop = gevent.get_hub().loop
         self._room = self._loop.io(fd, 2)  # 2: writable
@@ -117,6 +149,7 @@ class Channel:
             return
         # from here on nothing may touch the descriptor: its number may soon be another file's
         self.closed = True
+        self._incoming.close()
         self._room.stop()
         self._room.close()
         self._emptied.set()

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kvstore import clock, settings
 from kvstore.codec import Malformed
@@ -55,19 +55,16 @@ class Callers(Protocol):
     def check_caller(self) -> None: ...
 
 
-class Pending:
+class Pending(NamedTuple):
     """A request that waits for its answer: the message, a `Version` for a write that was done, `NoAnswer` or `NotSent`.
 
     `spread`: it is a read that any member of the tablet's in-sync set may answer, not the primary alone."""
 
-    __slots__ = ("asked", "deadline", "spread", "tablet", "waiter")
-
-    def __init__(self, waiter: Any, tablet: int, asked: float, deadline: float, spread: bool = False) -> None:
-        self.waiter = waiter
-        self.spread = spread
-        self.tablet = tablet
-        self.asked = asked
-        self.deadline = deadline
+    waiter: Any
+    tablet: int
+    asked: float
+    deadline: float
+    spread: bool = False
 
 
 class _Session:
@@ -152,11 +149,14 @@ class Link:
         if bulk or soon is None:
             session.send(encode_write(tablet, range_version, [request_id], encode_head([mutation]), bulk), False)
             return
-        if not session.bundling:
-            soon(session.send_bundles)
-        ids, mutations = session.bundling.setdefault((tablet, range_version), ([], []))
-        ids.append(request_id)
-        mutations.append(mutation)
+        place = (tablet, range_version)
+        together = session.bundling.get(place)
+        if together is None:
+            if not session.bundling:
+                soon(session.send_bundles)
+            together = session.bundling[place] = ([], [])
+        together[0].append(request_id)
+        together[1].append(mutation)
         session.bundling_size += len(mutation)
         if session.bundling_size >= MUCH:
             session.send_bundles()

@@ -39,6 +39,7 @@ _LEISURE = 2.0
 _ROUND = 0.5  # seconds after which an unanswered question for the map is asked again
 _NO_TABLET = -1
 
+_new = tuple.__new__
 _FAILURES = frozenset({Refused, NoAnswer, NotSent})
 
 Encoder = Callable[[Configuration, int], Sequence[Buffer]]
@@ -143,7 +144,7 @@ class Router:
             return NotSent(f"no address is known for {member.node}")
         waiter = self._waiter()
         request_id = link.new_id()
-        pending = Pending(waiter, configuration.tablet, now, deadline, spread)
+        pending = _new(Pending, (waiter, configuration.tablet, now, deadline, spread))
         if mutation is not None:
             link.write(request_id, configuration.tablet, configuration.range_version, *mutation, pending)
         else:

@@ -126,3 +126,6 @@ def settle_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    # a bundle of a few hundred writes is thousands of lists and tuples that are gone when it is answered: at the usual 700
+    # the collector would look through them for nothing, several times for each bundle
+    gc.set_threshold(20_000, 20, 20)
