@@ -26,16 +26,14 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kvstore import settings
 from kvstore.messages import CaughtUp, CellAnswer, Get, Join, JoinAccepted, Page, Scan
 from kvstore.mutation import Version
+from kvstore.node.comparison import Comparison, Findings, Installed, fetched, scanned
 from kvstore.node.effects import RequestPrimary
 from kvstore.questions import Changes, ReadChanges, ReadResults, Results
-from kvstore.storage.cell import BULK, StoredCell
-from kvstore.storage.cellkey import cell_key, split_key
-from kvstore.storage.difference import doubtful
 from kvstore.storage.replica import Learning
 
 if TYPE_CHECKING:
@@ -46,8 +44,6 @@ LEARNING_AT_ONCE = 2
 FETCHES_AT_ONCE = 4
 UNSYNCED_BYTES = 16 * settings.MIB
 """Installed values that may wait for the disk before no more are fetched."""
-LOCAL_CELLS_AT_ONCE = 4 * settings.SCAN_PAGE_CELLS
-"""Own cells that are looked at for one page: a deleted million must not be walked in one slice (trap 29)."""
 SETTLED_AT_ONCE = 1000
 """Mutations that were held back and are applied in one slice: there may be a hundred thousand (trap 29)."""
 WORK = 0.01
@@ -56,9 +52,7 @@ AGAIN = 0.3
 """Seconds after which a request without answer is repeated, at first."""
 AGAIN_MOST = 5.0
 
-Key = tuple[str, str]
 Question = Get | Scan | ReadChanges | ReadResults
-Installed = tuple[str, str, Version | None, bytes | None]
 
 
 class Stage(Enum):
@@ -71,25 +65,6 @@ class Stage(Enum):
     CLOSING = "closing"  # results are fetched; the stream must reach their commit point
     SEALING = "sealing"  # the end of learning is on its way to the disk; what was held back is applied, slice by slice
     FINISHED = "finished"  # trusted again; the primary is told until a configuration answers
-
-
-class Care(Enum):
-    """How closely a range of keys is compared."""
-
-    COARSE = "coarse"  # what is newer, and digests of the rest
-    FINE = "fine"  # the same, with digests of few cells each: something was deleted
-    KEYS = "keys"  # every key with its version
-
-
-class Range(NamedTuple):
-    """Keys that are still to be compared."""
-
-    care: Care
-    low: bytes
-    high: bytes | None
-
-
-EVERYTHING = Range(Care.COARSE, b"", None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,7 +89,7 @@ class CatchUp:
         self._asked_at = 0.0
         self._patience = AGAIN
         self._since = Version(0, 0)
-        self._ranges: deque[Range] = deque([EVERYTHING])
+        self._compared: Comparison | None = None
         self._fetches: deque[Get | Scan] = deque()
         self._unsynced_bytes = 0
         self.installed_at = 0
@@ -206,7 +181,6 @@ class CatchUp:
         self._attempt = self._replica.next_attempt()
         self._questions.clear()
         self._fetches.clear()
-        self._ranges = deque([EVERYTHING])
         self._cells_done = 0
         self._results = None
         self._host.learning.add(self._replica.tablet)
@@ -255,10 +229,15 @@ class CatchUp:
             self._replica.begin_stream(message.start, message.start_epoch)
             self._cells_total = message.cells
             self._began = now
+            self._compared = Comparison(self._replica, self._since)
             self._stage = Stage.COMPARING
             self._go_on(now)
 
     # ---------------------------------------------------------------- comparing
+
+    def _comparison(self) -> Comparison:
+        assert self._compared is not None, "it begins when the primary has accepted"
+        return self._compared
 
     def _ask(self, request: Question, now: float) -> None:
         self._number += 1
@@ -279,24 +258,13 @@ class CatchUp:
         if self._questions or self._fetches or self._unsynced_bytes >= UNSYNCED_BYTES:
             return
         replica = self._replica
-        if self._stage == Stage.COMPARING and self._ranges:
-            self._ask(self._about(self._ranges[0]), now)
+        if self._stage == Stage.COMPARING and not self._comparison().done:
+            self._ask(self._comparison().question(), now)
         elif self._stage == Stage.COMPARING:
             self._stage = Stage.CLOSING
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
         elif self._results is None:
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
-
-    def _about(self, part: Range) -> Question:
-        """The question that compares a range."""
-        replica = self._replica
-        assert replica.configuration is not None
-        version = replica.configuration.range_version
-        if part.care is Care.KEYS:
-            end, end_column = (None, None) if part.high is None else split_key(part.high)
-            return Scan(replica.tablet, version, *split_key(part.low), end, end_column, None, False, True)
-        fine = part.care is Care.FINE
-        return ReadChanges(replica.tablet, version, part.low, part.high, *self._since, fine)
 
     def answered(self, token: CatchUpToken, message: object | None, now: float) -> None:
         """The primary's answer to a question; anything but the answer is asked again a little later."""
@@ -306,115 +274,25 @@ class CatchUp:
         if request is None:
             return
         if isinstance(request, ReadChanges) and isinstance(message, Changes):
-            self._changes_came(message)
+            self._found(self._comparison().changes(message))
         elif isinstance(request, Scan) and isinstance(message, Page):
-            self._page_came(request, message)
+            self._found(self._comparison().keys(message) if request.keys_only else scanned(request, message))
         elif isinstance(request, Get) and isinstance(message, CellAnswer):
-            self._install([_installed(request, message)])
+            self._install([fetched(request, message)])
         elif isinstance(request, ReadResults) and isinstance(message, Results):
             self._results = message
             self.stream_moved()
             return
         else:
-            if isinstance(request, Get | Scan) and not _is_keys(request):
+            if isinstance(request, Get) or (isinstance(request, Scan) and not request.keys_only):
                 self._fetches.append(request)
             return
         self._go_on(now)
 
-    def _changes_came(self, changes: Changes) -> None:
-        """What is newer at the primary in the first part of a range, and digests of the rest."""
-        asked = self._ranges.popleft()
-        end = changes.marks[-1][0]
-        if end != asked.high:
-            assert end is not None, "what goes on behind it has an end"
-            assert asked.low < end, "an answer goes forward"
-            self._ranges.appendleft(Range(asked.care, end, asked.high))
-        closer = Care.FINE if asked.care is Care.COARSE else Care.KEYS
-        differing = doubtful(self._replica.disk.tablet, asked.low, changes.cells, changes.marks)
-        self._ranges.extendleft(Range(closer, low, high) for low, high in reversed(differing))
-        if asked.care is Care.COARSE:
-            self._cells_done += changes.examined
-        self._take_over(changes.cells)
-
-    def _take_over(self, cells: list[tuple[bytes, bytes]]) -> None:
-        """Install small cells as they were told; let the values of large ones be fetched."""
-        replica = self._replica
-        tablet = replica.disk.tablet
-        assert replica.configuration is not None
-        installed: list[Installed] = []
-        for key, packed in cells:
-            own = tablet.packed(key)
-            if own is not None and own.startswith(packed):
-                continue  # an earlier attempt took it over
-            row, column = split_key(key)
-            if packed[16] == BULK:
-                self._fetches.append(Get(replica.tablet, replica.configuration.range_version, row, column))
-            else:
-                installed.append((row, column, StoredCell((packed,)).version, packed[17:]))
-        self._install(installed)
-
-    def _page_came(self, request: Scan, page: Page) -> None:
-        if _is_keys(request):
-            self._compare(page)
-            return
-        self._install([(row, column, Version(e, s), value) for row, column, e, s, _, value in page.cells])
-        if page.more and request.end is not None:
-            row, column = page.cells[-1][0], page.cells[-1][1] + "\0"
-            if (row, column) < (request.end, request.end_column or ""):
-                rest = Scan(
-                    request.tablet,
-                    request.range_version,
-                    row,
-                    column,
-                    request.end,
-                    request.end_column,
-                    None,
-                    False,
-                    False,
-                )
-                self._fetches.appendleft(rest)
-
-    def _compare(self, page: Page) -> None:
-        """Hold a page of the primary's keys against the own cells of the same range."""
-        asked = self._ranges.popleft()
-        high = cell_key(page.cells[-1][0], page.cells[-1][1] + "\0") if page.more else asked.high
-        own: dict[Key, Version] = {}
-        for key, packed in self._replica.disk.tablet.walk(asked.low, high):
-            if len(own) >= LOCAL_CELLS_AT_ONCE:
-                high = key  # the rest of the page is read again, with the own cells from here on
-                break
-            own[split_key(key)] = StoredCell((packed,)).version
-        if high != asked.high:
-            assert high is not None, "only the last part of a range has no end"
-            self._ranges.appendleft(Range(Care.KEYS, high, asked.high))
-        cells = [cell for cell in page.cells if high is None or cell_key(cell[0], cell[1]) < high]
-        there = {(cell[0], cell[1]) for cell in cells}
-        self._install([(row, column, None, None) for row, column in own if (row, column) not in there])
-        differs = [own.get((c[0], c[1])) != (c[2], c[3]) for c in cells]
-        self._plan_fetches(cells, differs)
-
-    def _plan_fetches(self, cells: list[tuple[str, str, int, int, int, bytes]], differs: list[bool]) -> None:
-        """A large value by itself; a run of small ones that differ in one scan."""
-        replica = self._replica
-        assert replica.configuration is not None
-        version = replica.configuration.range_version
-        run: list[Key] = []
-
-        def close() -> None:
-            if run:
-                (row, column), (end, end_column) = run[0], run[-1]
-                scan = Scan(replica.tablet, version, row, column, end, end_column + "\0", None, False, False)
-                self._fetches.append(scan)
-                run.clear()
-
-        for (row, column, _, _, size, _), wanted in zip(cells, differs, strict=True):
-            if wanted and size < settings.BULK_VALUE:
-                run.append((row, column))
-                continue
-            close()
-            if wanted:
-                self._fetches.append(Get(replica.tablet, version, row, column))
-        close()
+    def _found(self, findings: Findings) -> None:
+        self._fetches.extend(findings.fetch)
+        self._cells_done += findings.examined
+        self._install(findings.install)
 
     def _install(self, cells: list[Installed]) -> None:
         if not cells:
@@ -457,13 +335,3 @@ class CatchUp:
         replica.tell_primary(
             CaughtUp(replica.tablet, replica.epoch, self._host.me, disk.commit, disk.tablet.digest, self._attempt)
         )
-
-
-def _is_keys(request: Question) -> bool:
-    return isinstance(request, Scan) and request.keys_only
-
-
-def _installed(request: Get, answer: CellAnswer) -> Installed:
-    if answer.epoch == 0:
-        return request.row, request.column, None, None
-    return request.row, request.column, Version(answer.epoch, answer.sequence), answer.value

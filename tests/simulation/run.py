@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kvstore import settings
-from kvstore.node import catchup, reads
+from kvstore.node import catchup, comparison, reads
 from tests.simulation.checker import first_contradiction
 from tests.simulation.clients import Client
 from tests.simulation.cluster import Broken, Cluster
@@ -122,7 +122,7 @@ def _small_limits() -> Iterator[None]:
         (reads, "COARSE_PART_CELLS", 12),
         (reads, "FINE_CELLS", 2),
         (reads, "FINE_PART_CELLS", 6),
-        (catchup, "LOCAL_CELLS_AT_ONCE", 9),
+        (comparison, "LOCAL_CELLS_AT_ONCE", 9),
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
         (catchup, "FETCHES_AT_ONCE", 2),
         (catchup, "SETTLED_AT_ONCE", 2),
