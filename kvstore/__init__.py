@@ -32,7 +32,8 @@ What is promised
   rebuilt from another. Replicas compare digests.
 - *It goes on*: with one replica left of a tablet it is readable and writable; without the coordinator too, as long as the
   nodes stay up. When a node dies, its tablets are led by another within a second or two, within a moment if somebody says
-  that it died.
+  that it died. If it stays away, what it held is rebuilt on a spare node. When a node goes because somebody asked it to, no
+  request fails or waits for more than a moment.
 
 What is not promised: nothing is encrypted on the wire or on disk (the cluster key keeps strangers out, see
 `kvstore.handshake`); a node that lies is believed; if every in-sync replica of a tablet is lost for good, the tablet waits
@@ -60,7 +61,7 @@ Pure decisions, `event in → effects out`, with no socket, disk, clock, thread 
 simulator carry out the same effects:
 
     node/node.py                a storage node: replicas, leases, learners
-    coordinator/coordinator.py  the coordinator: who is alive, who leads what
+    coordinator/coordinator.py  the coordinator: who is alive, who leads what, who holds what
     tabletmap.py, retry.py      the client's map, and what it does after an attempt without result
 
 What carries effects out:
