@@ -156,6 +156,7 @@ class Gathering:
     def _remembered(self, client: int) -> int:
         if len(self._highest) >= settings.CLIENTS_REMEMBERED:
             self._highest.clear()  # each is looked for again when it comes again
+        self._replica.apply_known()
         on_their_way = [m.number for f in self._flights for m in f.entry.mutations if m.client == client]
         remembered: int = self._replica.disk.results.highest(client)
         return max([remembered, *on_their_way])
@@ -170,6 +171,7 @@ class Gathering:
             if sequence is not None:
                 flight.joined.setdefault(sequence, []).append(token)
                 return True
+        self._replica.apply_known()
         known = self._replica.disk.results.lookup(*key)
         if known is None:
             return False
@@ -182,9 +184,9 @@ class Gathering:
 
     # ---------------------------------------------------------------- answers
 
-    def committed(self, applied: Iterable[Entry]) -> None:
-        """Entries are committed and applied: answer what was gathered into them. Those of an earlier primary have none."""
-        for entry in applied:
+    def committed(self, entries: Iterable[Entry]) -> None:
+        """Entries are committed: answer what was gathered into them. Those of an earlier primary have none."""
+        for entry in entries:
             if not self._flights or self._flights[0].entry.last != entry.last:
                 assert not self._flights or entry.last < self._flights[0].entry.first, "committed in another order"
                 continue

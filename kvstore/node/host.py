@@ -37,7 +37,7 @@ class Host:
         self.gathering: dict[Replica, None] = {}
         """Replicas with writes that wait for an entry. (Dicts, for their order: a simulated run must be repeatable.)"""
         self.behind: dict[Replica, int] = {}
-        """Secondaries that were told what is committed and have not applied it, and by how many messages."""
+        """Replicas that know what is committed and have not applied it, and how often they were told."""
         self.reading: dict[Replica, None] = {}
         """Secondaries with reads to be asked about or answered."""
         self.forwarded: dict[Token, int] = {}

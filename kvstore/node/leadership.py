@@ -54,6 +54,9 @@ class Leadership:
         self.serving = False
         self.lease_until = -math.inf
         """When the first of the needed leases runs out; inf when none is needed."""
+        replica.apply_known()
+        self.commit = replica.disk.commit
+        """Everything up to here is committed: answered at once, and applied before anybody looks (`Node.apply_behind`)."""
         self.must_commit = replica.last
         """All that this replica held when it was promoted: committed before it serves."""
         self.gathering = Gathering(replica)
@@ -145,7 +148,7 @@ class Leadership:
 
     def _append_of(self, entry: Entry, previous_epoch: int, previous: int) -> Append:
         replica, epoch = self._replica, self.configuration.epoch
-        return Append(replica.tablet, epoch, self._host.me, previous_epoch, previous, [entry], replica.disk.commit)
+        return Append(replica.tablet, epoch, self._host.me, previous_epoch, previous, [entry], self.commit)
 
     def _send_append(self, follower: Follower, append: Append) -> None:
         follower.position = append.entries[-1].last
@@ -199,9 +202,13 @@ class Leadership:
         for follower in self.followers.values():
             if follower.required and follower.acked < upto:
                 upto = follower.acked
-        if upto > replica.disk.commit and replica.epoch_is_durable:
-            self._committed_at = now
-            self.gathering.committed(replica.apply(upto))
+        if upto > self.commit and replica.epoch_is_durable:
+            committed = replica.logged_between(self.commit, upto)
+            if committed:
+                self._committed_at = now
+                self.commit = committed[-1].last
+                self.gathering.committed(committed)
+                replica.committed(self.commit)
         if not self.serving:
             self._begin_serving(now)
         elif self.gathering.waiting:
@@ -209,13 +216,14 @@ class Leadership:
 
     def _begin_serving(self, now: float) -> None:
         replica = self._replica
-        if not replica.intact or not replica.epoch_is_durable or replica.disk.commit < self.must_commit:
+        if not replica.intact or not replica.epoch_is_durable or self.commit < self.must_commit:
             return
         if any(f.required and not f.established for f in self.followers.values()):
             return
         if now < self._host.leases.free_at(replica.tablet, self._host.me, self.configuration.former):
             return
         self.serving = True
+        replica.apply_known()
         self._host.gathering[replica] = None
         self._host.beacon_due = True
         for follower in self.followers.values():
@@ -311,7 +319,7 @@ class Leadership:
     def _ask_to_add(self, follower: Follower, now: float) -> None:
         if not follower.caught_up or follower.required or self._change is not None or not self.serving:
             return
-        if follower.acked < self._replica.disk.commit or follower.position is None:
+        if follower.acked < self.commit or follower.position is None:
             return
         # from here on it counts, before the request is sent: the answer may be lost (trap 7)
         follower.asked, follower.since = True, now
@@ -362,7 +370,7 @@ class Leadership:
         if now - self._committed_at < settings.COMMIT_NOTICE:
             return
         for follower in self.followers.values():
-            if follower.established and follower.commit_told < self._replica.disk.commit:
+            if follower.established and follower.commit_told < self.commit:
                 self._tell_commit(follower)
 
     def after_pause(self, now: float) -> None:

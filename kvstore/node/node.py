@@ -144,6 +144,7 @@ class Node:
         return Heartbeat(self._host.me, disk_age, self._reports(), figures, self._host.full, self._leaving)
 
     def _reports(self) -> list[Any]:
+        self.apply_behind()
         reports = [replica.report() for replica in self._replicas.values()]
         return [report for report in reports if report is not None]
 
@@ -199,7 +200,7 @@ class Node:
         """A message of another node."""
         if self._host.failed or self._host.me.incarnation == 0:
             return
-        if type(message) is not Append:
+        if type(message) is not Append and type(message) is not Acknowledge:
             self.apply_behind()
         if isinstance(message, Beacon):
             self._beacon_came(message, now)
@@ -401,8 +402,9 @@ class Node:
         return bool(self._host.behind)
 
     def apply_behind(self) -> None:
-        """Apply what secondaries were told is committed. The driver calls it when the acknowledgements have left; whatever
-        else happens on the node calls it first, so nothing but entries ever meets a replica that is behind."""
+        """Apply what is known to be committed. The driver calls it when answers and acknowledgements have left; whatever looks
+        at cells, results or commit points calls it first. Only writes, entries and acknowledgements meet a replica that is
+        behind."""
         if self._host.behind and not self._host.failed:
             behind, self._host.behind = self._host.behind, {}
             for replica in behind:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 MOST_BEHIND = 4
-"""Messages with entries after which what was committed before is applied at once."""
+"""Times that a replica is told of a commit point before it applies at once."""
 
 
 class Role(Enum):
@@ -272,10 +272,26 @@ class Replica:
         learnt = self.catchup is None or synced >= self.catchup.installed_at
         return not unsynced and self._told_settled and learnt and synced >= self._made_at
 
-    def apply(self, upto: int) -> list[Entry]:
-        """Apply logged entries up to the commit point `upto`; the entries."""
+    def apply(self, upto: int) -> None:
+        """Apply logged entries up to the commit point `upto`."""
         self.known_commit = max(self.known_commit, upto)
-        return list(self.host.engine.apply(self.tablet, upto))
+        self.host.engine.apply(self.tablet, upto)
+
+    def logged_between(self, after: int, upto: int) -> list[Entry]:
+        """The entries that are logged, not applied, and lie above `after` and not above `upto`."""
+        entries = [logged.entry for logged in self.disk.logged]
+        return [entry for entry in entries if entry.first > after and entry.last <= upto]
+
+    def committed(self, commit: int) -> None:
+        """Everything up to `commit` is committed. It is applied when those who wait for it have been told: now nobody waits
+        for it, and whoever looks has it applied first."""
+        self.known_commit = max(self.known_commit, commit)
+        behind = self.host.behind.get(self, 0) + 1
+        if behind < MOST_BEHIND:
+            self.host.behind[self] = behind
+        else:
+            del self.host.behind[self]
+            self.apply_known()
 
     def apply_known(self) -> None:
         """Apply what is logged and known to be committed; held back while this replica is learning."""
@@ -419,12 +435,10 @@ class Replica:
     def _commit_told_with_entries(self, commit: int) -> None:
         """What was committed before is applied when these entries are on their way to the disk and acknowledged: the
         primary, and everybody who writes, waits for that and not for this (`Node.apply_behind`)."""
-        behind = self.host.behind.get(self, 0) + 1
-        if self.catchup is not None or behind >= MOST_BEHIND:
+        if self.catchup is not None:
             self._commit_told(commit)
         else:
-            self.known_commit = max(self.known_commit, commit)
-            self.host.behind[self] = behind
+            self.committed(commit)
 
     def _commit_told(self, commit: int) -> None:
         self.host.behind.pop(self, None)

@@ -350,3 +350,50 @@ def test_a_requirement_sees_what_came_before_it_in_its_own_bundle() -> None:
         Outcome.REQUIREMENT_FAILED,
     ]
     assert trio.value_at("n1", "a") == b"2"
+
+
+def _committed_and_not_applied(trio: Trio, token: str, value: bytes) -> None:
+    """n1 has just heard that everybody has the write: it is answered, and not applied yet."""
+    trio.held.add(("n2", "n1"))
+    trio.write("n1", token, put("a", value, number=5))
+    trio.settle()
+    node = trio.nodes["n1"]
+    while trio.mail["n2", "n1"]:
+        node.from_peer(trio.mail["n2", "n1"].popleft(), trio.now)
+    trio.held.clear()
+    assert node.is_behind
+    assert trio.value_at("n1", "a") is None
+
+
+def test_a_repeat_of_what_is_committed_and_not_applied_yet_is_answered_and_not_written_again() -> None:
+    trio = Trio().serving()
+    _committed_and_not_applied(trio, "first", b"1")
+    trio.write("n1", "again", put("a", b"2", number=5))
+    trio.nodes["n1"].flush(trio.now)
+    trio.settle()
+    assert trio.answers["first"].sequence == trio.answers["again"].sequence
+    assert trio.value_at("n1", "a") == b"1"
+
+
+def test_a_requirement_is_judged_by_what_is_committed_and_not_applied_yet() -> None:
+    trio = Trio().serving()
+    _committed_and_not_applied(trio, "first", b"1")
+    trio.write("n1", "if", put_if("a", b"1", b"2", number=6))
+    trio.nodes["n1"].flush(trio.now)
+    trio.settle()
+    assert trio.answers["if"].outcome == Outcome.OK
+
+
+def test_who_reads_sees_what_was_answered_even_before_it_is_applied() -> None:
+    trio = Trio().serving()
+    _committed_and_not_applied(trio, "first", b"1")
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert trio.answers["r"].value == b"1"
+
+
+def test_a_new_configuration_meets_a_replica_that_has_applied_what_was_answered() -> None:
+    trio = Trio().serving()
+    _committed_and_not_applied(trio, "first", b"1")
+    trio.lead("n2", "n2 n3", to="n1")
+    assert trio.value_at("n1", "a") == b"1"
