@@ -74,7 +74,7 @@ What carries effects out:
 
 The vocabulary, which all of them share and which imports nothing above itself:
 
-    errors.py keys.py settings.py clock.py mutation.py messages.py
+    errors.py keys.py settings.py clock.py mutation.py messages.py questions.py
 
 The wire, from the bytes up:
 
