@@ -25,6 +25,7 @@ from kvstore.errors import StoreError
 from tests.cluster import StoreCluster
 from tests.probe.histories import PATIENT, Histories
 from tests.probe.hosts import Hosts, Unsupported, hosts
+from tests.processes import wait_for
 
 NODES = ("node1", "node2", "node3")
 JUDGED_EVERY = 5
@@ -165,6 +166,15 @@ class Harm:
         self.cluster.kill(node)
         shutil.rmtree(folder)
         aside.rename(folder)
+        # A disk that takes back what it acknowledged says that it is whole. That does no harm once the coordinator has seen the
+        # restart: the run that acknowledged has lost its roles, and this one learns. Before that, and with all others
+        # restarted too, nothing would tell it from a member of the last set: there nothing is promised.
+        self.cluster.start(node)
+        wait_for(lambda: self._counts(node), f"{node}'s new run counting", PATIENT)
+
+    def _counts(self, node: str) -> bool:
+        nodes = self.admin.status()["nodes"]
+        return any(each["id"] == node and each["pid"] == self.cluster.pid(node) for each in nodes)
 
     # -- the network
 
@@ -211,8 +221,9 @@ class Harm:
 def soak(seed: int, seconds: float, kinds: list[str]) -> None:
     """Harm a cluster of its own for so long; raises when a promise was broken. `kinds`: only these (empty: all)."""
     chance = random.Random(seed)
+    folder = tempfile.mkdtemp(prefix="soak-")
+    print(f"logs and data are in {folder} until it ends well", flush=True)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-"))
         network = None
         try:
             network = stack.enter_context(hosts("coordinator", *NODES))
@@ -229,6 +240,7 @@ def soak(seed: int, seconds: float, kinds: list[str]) -> None:
             harm.kinds = [kind for kind in harm.kinds if kind.__name__ in kinds]
         with Histories(cluster, "soak", timeout=PATIENT, pause=0.02) as histories:
             _harm_for(seconds, harm, histories)
+    shutil.rmtree(folder)
 
 
 def _harm_for(seconds: float, harm: Harm, histories: Histories) -> None:
