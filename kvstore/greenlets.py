@@ -42,9 +42,11 @@ class _Incoming:
 
     def recv_into(self, view: memoryview) -> int:
         """Wait for bytes, put them into `view`; how many, 0 at the end. `OSError`."""
-        while not self._closed:
-            if self._dry:
+        while True:
+            if self._dry and not self._closed:
                 self._hub.wait(self._readable)
+            if self._closed:
+                return 0  # also when it was closed while bytes were there: nobody could be answered
             try:
                 count = os.readv(self._fd, [view])
             except BlockingIOError:
@@ -52,12 +54,12 @@ class _Incoming:
                 continue
             self._dry = count < len(view)
             return count
-        return 0
 
-    def close(self) -> None:
-        """Whoever waits gets the end."""
+    def close(self, close_descriptor: Callable[[], None]) -> None:
+        """Whoever waits gets the end; the descriptor is closed when the loop does not look at it any more. Before that its
+        number must not become another file's."""
         self._closed = True
-        self._hub.cancel_wait(self._readable, EOFError, close_watcher=True)
+        self._hub.cancel_waits_close_and_then((self._readable,), EOFError, close_descriptor)
 
 
 class Channel:
@@ -149,13 +151,12 @@ class Channel:
             return
         # from here on nothing may touch the descriptor: its number may soon be another file's
         self.closed = True
-        self._incoming.close()
         self._room.stop()
         self._room.close()
         self._emptied.set()
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._sock.close()
+        self._incoming.close(self._sock.close)
 
 
 def dial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import gevent
@@ -84,6 +85,39 @@ def test_closing_wakes_who_reads_and_who_waits_for_room(pair: tuple[socket.socke
         waiter.get()
         with pytest.raises((EOFError, OSError)):
             reader.get()
+
+
+def test_a_closed_channels_descriptor_is_nobody_elses_while_its_reader_has_not_woken(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Who is ready to read at the instant of closing would read from whatever got the number next."""
+    channel = Channel(pair[0], PARTNER, 0)
+    number = pair[0].fileno()
+    reader = gevent.spawn(channel.read)
+    gevent.sleep(0.02)
+    channel.close()
+    next_file = os.open(os.devnull, os.O_RDONLY)
+    try:
+        assert next_file != number
+    finally:
+        os.close(next_file)
+    with gevent.Timeout(5), pytest.raises((EOFError, OSError)):
+        reader.get()
+    next_file = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_file)
+    assert next_file == number, "it is free when nobody waits on it any more"
+
+
+def test_nothing_is_read_from_a_channel_once_it_is_closed(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What had arrived and was not read when it was closed is no request of anybody's who could be answered."""
+    channel, partner = Channel(pair[0], PARTNER, 0), Channel(pair[1], PARTNER, 0)
+    reader = gevent.spawn(channel.read)
+    gevent.sleep(0.02)
+    partner.send(small(1))
+    partner.wait_emptied()
+    channel.close()
+    with gevent.Timeout(5), pytest.raises((EOFError, OSError)):
+        reader.get()
 
 
 def test_a_client_is_called_from_the_thread_that_made_it() -> None:
