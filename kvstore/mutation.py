@@ -155,9 +155,14 @@ def decode_head(head: Buffer) -> list[Mutation]:
     return mutations
 
 
+_MOST_STEPS = 2 * settings.MAX_OPERATIONS
+"""Operations and requirements of a bundle: what a client adds to one before it sends it (`kvstore.link.MUCH` bytes), and the
+largest batch behind that. More would keep a node from everything else for too long (trap 29)."""
+
+
 def check_bundle(bundle: Bundle) -> None:
     """Raise `BadRequest` unless everything in a bundle from outside is well formed, inside the limits, and arrived whole."""
-    expected_bulk = 0
+    expected_bulk = steps = 0
     for mutation in bundle.mutations:
         client, number, floor, requires, operations = mutation
         try:
@@ -167,6 +172,9 @@ def check_bundle(bundle: Bundle) -> None:
                 raise BadRequest("number and floor must be below 2**63")
             if len(requires) + len(operations) > settings.MAX_OPERATIONS:
                 raise ValueTooLarge(f"a batch holds at most {settings.MAX_OPERATIONS} operations and requirements")
+            steps += len(requires) + len(operations)
+            if steps > _MOST_STEPS:
+                raise ValueTooLarge(f"a bundle holds at most {_MOST_STEPS} operations and requirements")
             for require in requires:
                 _check_require(require)
             for operation in operations:
@@ -185,7 +193,7 @@ _SURELY_SHORT = MAX_KEY // 4  # characters: UTF-8 takes at most four bytes for e
 
 def _is_plain_put(operation: list[Any]) -> bool:
     """Whether it is a put with nothing to find fault with, told quickly: nearly every operation is one."""
-    if len(operation) != 4 or operation[0] != 0:
+    if type(operation) is not list or len(operation) != 4 or operation[0] != 0:
         return False
     _, row, column, value = operation
     return (

@@ -258,6 +258,8 @@ def _checked_fields(fields: list[Any], *kinds: type) -> list[Any]:
 
 def _read_write(fields: list[Any], bulk: Buffer) -> messages.Write:
     tablet, range_version, ids, head = _checked_fields(fields, int, int, list, bytes)
+    if len(ids) > settings.MAX_OPERATIONS:
+        raise Malformed(f"a Write holds at most {settings.MAX_OPERATIONS} mutations")
     mutations = decode_head(head)
     if len(ids) != len(mutations) or not all(type(each) is int and each > 0 for each in ids):
         raise Malformed("a Write has an id above 0 for each of its mutations")

@@ -20,7 +20,7 @@ from kvstore.errors import BadRequest
 from kvstore.messages import Append, CellAnswer, Member, Page, TabletMap, Write
 from kvstore.mutation import Bundle, Entry, bundle_of, encode_mutation
 from kvstore.questions import Results
-from kvstore.wire import FRAME, KINDS, WrittenMany, decode, encode, encode_get, open_message
+from kvstore.wire import FRAME, KINDS, WrittenMany, decode, encode, encode_get, encode_write, open_message
 
 UINT = st.integers(min_value=0, max_value=2**64 - 1)
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -213,6 +213,11 @@ class TestMalformed:
         for ids, wrong in (([5], head), ([5, 6, 7], head), ([5, 0], head), ([5, True], head), ([], b"\x90")):
             with pytest.raises(Malformed):
                 decode(msgpack.packb([2, 0, 1, 1, ids, wrong]))
+
+    def test_a_write_of_more_mutations_than_any_client_bundles_is_refused_before_they_are_looked_at(self) -> None:
+        ids = list(range(1, settings.MAX_OPERATIONS + 2))
+        with pytest.raises(Malformed, match="at most"):
+            decode(*flat(encode_write(1, 1, ids, b"not even a head")))
 
     def test_a_message_without_bulk_part_takes_none(self) -> None:
         message, _ = flat(encode(TabletMap([], {}, "x"), 1))

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from kvstore.errors import BadRequest, StorageFailure
 from kvstore.keys import checked
+from kvstore.link import MUCH
 from kvstore.mutation import bundle_of, check_bundle, decode_entry, decode_head, encode_head, encode_mutation
+from kvstore.settings import MAX_OPERATIONS
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.checkpoint import CELLS, CheckpointWriter, load_checkpoint, read_chunks
 from kvstore.storage.crc import combined, crc32c, extended
@@ -158,6 +160,23 @@ def test_a_mutation_whose_requirements_are_no_array_is_refused(requires: object)
     payload = sizes + b"\0" + head
     with pytest.raises(BadRequest, match="are arrays"):
         decode_entry(1, 1, payload)
+
+
+@pytest.mark.parametrize("odd", [{"a": 1, "b": 2, "c": 3, "d": 4}, "abcd", b"\0bcd", 7, None, [[0], "r", "c", b"v"]])
+def test_an_operation_or_requirement_that_is_no_array_is_refused(odd: object) -> None:
+    """An operation of four named members was looked up by place, and ended the node that did."""
+    for requires, operations in (([], [odd]), ([odd], [[0, "row", "column", b"v"]])):
+        with pytest.raises(BadRequest):
+            check_bundle(bundle_of(encode_mutation(1, 1, 0, requires, operations)))
+
+
+def test_a_bundle_that_would_hold_up_a_node_is_refused_and_any_that_a_client_makes_is_not() -> None:
+    """A client adds what it writes to a bundle until that has `MUCH` bytes: so many small ones, and then the largest batch."""
+    least = encode_mutation(1, 1, 0, [], [[3, "r"]])
+    largest = encode_mutation(1, 2, 0, [], [[3, "r"]] * MAX_OPERATIONS)
+    check_bundle(bundle_of(*[least] * (MUCH // len(least)), largest))
+    with pytest.raises(BadRequest, match="operations"):
+        check_bundle(bundle_of(least, largest, largest))
 
 
 @pytest.mark.parametrize("operations", [1, 2])
