@@ -57,6 +57,7 @@ class Flight:
             for mutation in bundle.mutations:
                 self._sequences[mutation.client, mutation.number] = self.entry.first + len(self._sequences)
         self._indexed = len(self.entry.bundles)
+        assert len(self._sequences) == self.entry.count, "a mutation is in an entry once"
         return self._sequences.get(key)
 
     def tokens(self) -> list[Token]:
@@ -76,6 +77,8 @@ class Gathering:
         self._flights: deque[Flight] = deque()
         self._highest: dict[int, int] = {}
         """The highest number gathered of each client, or remembered when it was first heard of here."""
+        self._were_on_their_way: dict[int, int] = {}
+        """The highest number that was on its way of each client when `_highest` was emptied last."""
 
     def submit(self, source: Token, write: Write, configuration: Configuration) -> None:
         """Let writes wait for the next entry, or refuse them at once."""
@@ -140,6 +143,8 @@ class Gathering:
 
     def _all_new(self, mutations: list[Mutation]) -> bool:
         """Whether none of these can have been here before."""
+        if len(self._highest) >= settings.CLIENTS_REMEMBERED:
+            self._empty_highest()  # not between two of a bundle, which are on their way nowhere yet
         highest = self._highest
         new = True
         for mutation in mutations:
@@ -153,13 +158,21 @@ class Gathering:
                 new = False
         return new
 
+    def _empty_highest(self) -> None:
+        """Each client is looked for again when it comes again: among the results, and what is on its way at this moment."""
+        self._highest.clear()
+        under_way: dict[int, int] = {}
+        for flight in self._flights:
+            for mutation in flight.entry.mutations:
+                client, number = mutation[0], mutation[1]
+                if number > under_way.get(client, -1):
+                    under_way[client] = number
+        self._were_on_their_way = under_way
+
     def _remembered(self, client: int) -> int:
-        if len(self._highest) >= settings.CLIENTS_REMEMBERED:
-            self._highest.clear()  # each is looked for again when it comes again
         self._replica.apply_known()
-        on_their_way = [m.number for f in self._flights for m in f.entry.mutations if m.client == client]
-        remembered: int = self._replica.disk.results.highest(client)
-        return max([remembered, *on_their_way])
+        applied: int = self._replica.disk.results.highest(client)
+        return max(applied, self._were_on_their_way.get(client, -1))
 
     def _repeats(self, waiting: Waiting) -> bool:
         """Whether this one mutation was here before: then it is answered with the first, or as the first was."""

@@ -338,6 +338,45 @@ def test_of_a_bundle_only_what_is_new_is_written_and_each_is_answered() -> None:
     assert found == {"a": b"1", "b": b"2", "c": b"5", "big": large, "late": large[::-1]}
 
 
+def test_a_repeat_in_one_bundle_is_found_however_many_clients_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more clients than are kept in mind some are looked for again: also among what is being gathered just then."""
+    monkeypatch.setattr(settings, "CLIENTS_REMEMBERED", 1)
+    trio = Trio().serving()
+    trio.write(
+        "n1",
+        "w",
+        put("a", b"1", number=1, client=1),
+        put("b", b"2", number=1, client=2),
+        put("c", b"3", number=1, client=3),
+        put("a", b"again", number=1, client=1),
+    )
+    trio.settle()
+    assert [trio.answers["w", each].sequence for each in range(1, 5)] == [1, 2, 3, 1]
+    assert trio.value_at("n1", "a") == b"1"
+
+
+def test_what_is_on_its_way_is_a_repeat_although_its_client_was_put_out_of_mind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "CLIENTS_REMEMBERED", 1)
+    trio = Trio().serving()
+    trio.write("n1", "done", put("done", b"1", number=5, client=1))
+    trio.settle()
+    trio.stuck_disks = {"n2"}
+    trio.write("n1", "first", put("a", b"1", number=1, client=1))
+    trio.settle()
+    for client in range(2, 6):
+        trio.write("n1", client, put("b", b"2", number=1, client=client))
+    trio.write("n1", "again", put("a", b"again", number=1, client=1))
+    trio.write("n1", "done again", put("done", b"again", number=5, client=1))
+    trio.settle()
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers["first"].sequence == trio.answers["again"].sequence
+    assert trio.answers["done"].sequence == trio.answers["done again"].sequence
+    assert [trio.value_at("n1", row) for row in ("a", "done")] == [b"1", b"1"]
+
+
 def test_a_requirement_sees_what_came_before_it_in_its_own_bundle() -> None:
     trio = Trio().serving()
     trio.write(
