@@ -255,6 +255,8 @@ class Leadership:
             answer_read(self._replica, token, request, self.lease_until)
 
     def _answer_parked(self, now: float) -> None:
+        if self._parked:
+            self._replica.apply_known()
         while self._parked and self.serving and now <= self.lease_until:
             token, request = self._parked.popleft()
             answer_read(self._replica, token, request, self.lease_until)

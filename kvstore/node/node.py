@@ -173,6 +173,7 @@ class Node:
             del self._replicas[replica.tablet]
             self._host.unsynced.pop(replica, None)
             self._host.gathering.pop(replica, None)
+            self._host.behind.pop(replica, None)
             self._engine.drop_tablet(replica.tablet)
             self._host.wake_log = True
 

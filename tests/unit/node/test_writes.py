@@ -436,3 +436,18 @@ def test_a_new_configuration_meets_a_replica_that_has_applied_what_was_answered(
     _committed_and_not_applied(trio, "first", b"1")
     trio.lead("n2", "n2 n3", to="n1")
     assert trio.value_at("n1", "a") == b"1"
+
+
+def test_a_read_that_waited_for_a_lease_sees_what_is_answered_just_before_it() -> None:
+    """One event may both commit a write and bring the lease: the member that owed both is out of the set."""
+    trio = Trio().serving()
+    trio.held = {("n3", "n1")}
+    trio.advance(settings.LEASE + 0.1)
+    trio.write("n1", "w", put("a", b"1", number=5))
+    trio.read("n1", "r", "a")
+    trio.settle()
+    assert not trio.answers.keys() & {"w", "r"}
+    trio.lead("n1", "n1 n2", to="n1 n2")
+    trio.settle()
+    assert trio.answers["w"].outcome == Outcome.OK
+    assert trio.answers["r"].value == b"1"
