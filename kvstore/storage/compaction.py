@@ -13,13 +13,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator, Iterator
 
+from kvstore import settings
 from kvstore.mutation import Op, decode_entry
 from kvstore.storage.cell import BulkRef, StoredCell, pack_bulk
 from kvstore.storage.cellkey import cell_key
 from kvstore.storage.checkpoint import Pause
 from kvstore.storage.engine import Engine
 from kvstore.storage.records import U64, Kind, decode_cells
-from kvstore.storage.segment import RECORD_HEADER, RecordHeader
+from kvstore.storage.segment import FIRST_RECORD, RECORD_HEADER, RecordHeader
 
 
 def live_bytes(engine: Engine) -> dict[int, int]:
@@ -39,9 +40,22 @@ def compaction_due(engine: Engine) -> int | None:
     dead = sum(segments[g].capacity - live[g] for g in old)
     if not old or dead <= engine.options.dead_most * sum(live.values()):
         return None
+    if not _fit_into_fewer(sorted(live[g] for g in old), engine.options.wal.segment_size):
+        return None
     victim = min(old, key=lambda g: live[g] / segments[g].capacity)
     # a segment that is nearly all live gives back less than it costs to move
     return victim if live[victim] < segments[victim].capacity * 0.9 else None
+
+
+def _fit_into_fewer(live: list[int], segment_size: int) -> bool:
+    """Whether the values of some segments, whose live bytes these are, the least first, surely fit into fewer of them.
+
+    A segment takes no value that it has not room for, so up to one value's length stays empty at its end, and each record has
+    a header: that is not dead, and to move the values would only make the like again, for ever.
+    """
+    usable = segment_size - FIRST_RECORD
+    filled = (usable - min(settings.MAX_VALUE, usable // 2)) * 15 // 16
+    return any(total <= number * filled for number, total in enumerate(itertools.accumulate(live)))
 
 
 def compact(engine: Engine, generation: int) -> Generator[Pause, None, None]:

@@ -29,6 +29,8 @@ Job = Generator[Pause, None, None]
 
 REPLAY_WORTH = 4
 """A checkpoint is worth writing when it spares the replay of so many times its own size in log."""
+START_BEHIND = 4
+"""Segments after which it is noted that replay may begin later, though none of them can go."""
 
 
 def next_job(engine: Engine) -> tuple[str, Job] | None:
@@ -40,7 +42,7 @@ def next_job(engine: Engine) -> tuple[str, Job] | None:
     if not _is_held(engine):
         if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
             return "remove", _holding(engine, _remove_doomed(engine))
-        if _releasable(engine):
+        if _releasable(engine) or _start_is_behind(engine):
             return "release", _holding(engine, release(engine))
         due = _checkpoint_due(engine)
         if due is not None:
@@ -238,6 +240,12 @@ def _free_segments(engine: Engine, start: Position) -> list[int]:
 
 def _releasable(engine: Engine) -> bool:
     return bool(_free_segments(engine, needed_log_start(engine)))
+
+
+def _start_is_behind(engine: Engine) -> bool:
+    """Whether replay would begin well before the log that it needs: so it is where all values are large, live and old, and no
+    segment goes. A node with 20 GB of them then read all of those when it started."""
+    return needed_log_start(engine).segment - engine.log_start.segment >= START_BEHIND
 
 
 def release(engine: Engine) -> Job:

@@ -9,7 +9,7 @@ import pytest
 from kvstore.storage.compaction import compact
 from kvstore.storage.failures import ValueMoved
 from kvstore.storage.segments import WalOptions
-from kvstore.storage.upkeep import maintain, run_to_end
+from kvstore.storage.upkeep import checkpoint, maintain, run_to_end
 from tests.faults.disk import FaultyDisk
 from tests.unit.storage.engines import contents, opened, reopened, with_tablet, write
 from tests.unit.storage.entries import put
@@ -37,6 +37,16 @@ def test_compaction_keeps_dead_bytes_few_and_values_whole() -> None:
     engine.append_commit(1, engine.tablets[1].commit)
     engine.close()
     assert contents(opened(disk, segment_size=16384)) == expected
+
+
+def test_what_cannot_lie_closer_together_is_not_moved_about_for_ever() -> None:
+    """One value of 3,000 bytes fills a segment that has room for 4,096: the rest is empty, and moving makes it no fuller."""
+    engine = with_tablet(FaultyDisk(), segment_size=8192)
+    for i in range(40):
+        write(engine, [put("row", f"{i}", bytes([i]) * 3000)])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    maintain(engine)
+    assert engine.figures.compacted_bytes == 0
 
 
 def test_a_cell_looked_up_before_its_segment_was_freed_is_to_be_looked_up_again() -> None:

@@ -12,7 +12,7 @@ from kvstore.storage.failures import DiskFailed
 from kvstore.storage.replica import Learning
 from kvstore.storage.results import Result, ResultTable
 from kvstore.storage.segment import FIRST_RECORD, Position
-from kvstore.storage.upkeep import Job, checkpoint, maintain, next_job, release, run_to_end
+from kvstore.storage.upkeep import START_BEHIND, Job, checkpoint, maintain, next_job, release, run_to_end
 from tests.faults.disk import FaultyDisk, FaultyFiles
 from tests.unit.storage.engines import (
     contents,
@@ -328,6 +328,20 @@ def test_log_that_no_checkpoint_needs_is_dropped_and_reused() -> None:
     expected = contents(engine)
     engine.close()
     assert contents(opened(disk, segment_size=8192)) == expected
+
+
+def test_replay_does_not_begin_at_the_oldest_live_value() -> None:
+    engine = with_tablet(FaultyDisk(), segment_size=8192)
+    for i in range(60):
+        write(engine, [put("row", f"{i:02d}", bytes([i]) * 2000)])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    maintain(engine)
+    assert len(engine.wal.folder.segments) > 12, "all values are live, no segment goes"
+    begin = engine.log_start.segment
+    assert begin > engine.wal.folder.last - START_BEHIND
+    again = reopened(engine, segment_size=8192)
+    assert again.log_start.segment == begin
+    assert {column: value[0] for (_, column), value in contents(again).items()} == {f"{i:02d}": i for i in range(60)}
 
 
 def test_an_idle_tablet_does_not_hold_the_log_of_a_busy_one() -> None:

@@ -164,10 +164,11 @@ def test_no_room_for_background_work_is_no_harm(operation: str, where: str) -> N
 
 def test_values_are_not_moved_into_the_last_room_of_a_full_disk() -> None:
     engine = with_tablet(FaultyDisk(), segment_size=8192, checkpoint_log=100)
-    for i in range(12):
-        write(engine, [put("row", f"{i}", bytes([i]) * 3000)])
-    for i in range(1, 12, 2):
-        write(engine, [delete("row", f"{i}")])
+    for i in range(36):
+        write(engine, [put("row", f"{i}", bytes([i]) * 1000)])
+    for i in range(36):
+        if i % 3:
+            write(engine, [delete("row", f"{i}")])
     run_to_end(engine, checkpoint(engine, engine.tablets[1]))
     while (job := next_job(engine)) is not None and job[0] != "compaction":
         run_to_end(engine, job[1])
