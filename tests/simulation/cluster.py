@@ -102,7 +102,7 @@ class Cluster:
                 answer(None)
                 return
             if isinstance(request, messages.Write):
-                node.put(lambda process, now: process.client_write(reply, request, now))
+                node.write_arrives(reply, request)
             else:
                 node.put(lambda process, now: process.client_request(reply, request, now, forwarded))
             node.waiting_answers.append((answered, answer))

@@ -9,6 +9,7 @@ from kvstore import messages, settings
 from kvstore.coordinator import effects as decided
 from kvstore.coordinator.coordinator import Coordinator, Creation
 from kvstore.errors import Unavailable
+from kvstore.mutation import bundle_of, encode_mutation
 from kvstore.node import effects
 from kvstore.node.node import Node
 from tests.simulation.disk import SimulatedDisk, SimulatedEngine
@@ -38,6 +39,8 @@ class NodeMachine(Machine):
         self._links: dict[str, Connection] = {}
         self.waiting_answers: list[tuple[list[bool], Callable[[object], None]]] = []
         self._coordinator: Connection | None = None
+        self._arriving: list[tuple[Answer, messages.Write]] = []
+        """Writes that will reach the process as one bundle."""
 
     # ---------------------------------------------------------------- life
 
@@ -59,6 +62,7 @@ class NodeMachine(Machine):
         return node
 
     def ended(self) -> None:
+        self._arriving = []
         for link in self._links.values():
             link.up = False
         self._links.clear()
@@ -145,6 +149,35 @@ class NodeMachine(Machine):
         if self._coordinator is not None:
             self._coordinator.breaks(self.world.random.uniform(0.0, 0.3))
 
+    # ---------------------------------------------------------------- writes
+
+    def write_arrives(self, reply: Answer, write: messages.Write) -> None:
+        """A client's write of one mutation. Most that arrive within a moment come as one bundle, repeats among them."""
+        chance = self.world.random
+        first = self._arriving[0][1] if self._arriving else None
+        if first is not None and (first.tablet, first.range_version) == (write.tablet, write.range_version):
+            self._arriving.append((reply, write))
+            return
+        together = [(reply, write)]
+        if first is None and chance.random() < 0.7:
+            self._arriving = together
+            self.world.after(chance.uniform(0.0, 0.005), self._bundle_arrives, together, self.boot)
+        else:
+            self._bundle_arrives(together, self.boot)
+
+    def _bundle_arrives(self, together: list[tuple[Answer, messages.Write]], boot: int) -> None:
+        if boot != self.boot or self.process is None:
+            return
+        if self._arriving is together:
+            self._arriving = []
+        writes = [write for _, write in together]
+        mutations = [encode_mutation(*mutation) for write in writes for mutation in write.bundle.mutations]
+        bundle = bundle_of(*mutations, bulk=b"".join(write.bundle.bulk for write in writes))
+        ids = list(range(len(together)))
+        write = messages.Write(writes[0].tablet, writes[0].range_version, ids, bundle)
+        replies = tuple(reply for reply, _ in together)
+        self.put(lambda process, now: process.client_write(replies, write, now))
+
     # ---------------------------------------------------------------- turns
 
     def settle_turn(self) -> None:
@@ -166,12 +199,15 @@ class NodeMachine(Machine):
             self._coordinator.send(effect.message)
 
     def _reply(self, effect: effects.Reply) -> None:
-        answer: Any = effect.token[0] if isinstance(effect.token, tuple) else effect.token
+        answer: Any = effect.token
+        if isinstance(answer, tuple):  # of a write: those who are answered, and which of them
+            answer = answer[0][answer[1]]
         late = effect.valid_until < self.clock
         answer(effects.NOT_PRIMARY_ANY_MORE if late else effect.message)
 
     def _committed(self, effect: effects.Committed) -> None:
-        asked: list[Any] = [source for source, ids in effect.groups for _ in ids]
+        groups: list[tuple[Any, list[int]]] = effect.groups
+        asked = [replies[each] for replies, ids in groups for each in ids]
         for index, answer in enumerate(asked):
             failed = effect.failed[index] if effect.failed is not None else 0
             answer(messages.Written(effect.outcomes[index], effect.epoch, effect.first + index, failed))
