@@ -278,8 +278,8 @@ def large_values(folder: str, runs: int) -> dict[str, list[float]]:
 
 
 def chunks(folder: str, gigabytes: int) -> dict[str, float]:
-    """A node with so many GB of chunks: the memory it has when it has opened them, and how long it takes to open, with a million
-    small cells beside them."""
+    """A node with so many GB of chunks: the memory it has when it has opened them, and how long it takes to open with a
+    million small cells beside them."""
     bench = Bench(folder)
     value = random.Random(1).randbytes(CHUNK)
     crc = crc32c(value)
