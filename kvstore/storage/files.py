@@ -171,7 +171,11 @@ class Files:
             return
         above = os.path.dirname(os.path.abspath(path))
         self.makedirs(above)
-        os.mkdir(path)
+        try:
+            os.mkdir(path)
+        except FileExistsError as error:
+            if not os.path.isdir(path):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
         self.fsync_dir(above)
 
     def exists(self, path: str) -> bool:
