@@ -182,6 +182,7 @@ class CatchUp:
         self._questions.clear()
         self._fetches.clear()
         self._cells_done = 0
+        self._unsynced_bytes = 0  # what begins here waits for all of them
         self._results = None
         self._host.learning.add(self._replica.tablet)
         self._mark()

@@ -70,9 +70,14 @@ class Leases:
         return self._held.get((tablet, member), -math.inf)
 
     def lay_down(self, tablet: int) -> None:
-        """Forget what was granted to this node for `tablet`: it leads it no more."""
+        """Forget what was granted to this node for `tablet`, and what it asked for: it leads it no more. A grant that is
+        still on its way must not count under a later lead: its sender keeps no promise once it hears `Relinquish`."""
         for key in [key for key in self._held if key[0] == tablet]:
             del self._held[key]
+        for sent in self._sent.values():
+            for number, (when, asked) in sent.items():
+                if tablet in asked:
+                    sent[number] = when, {other: epoch for other, epoch in asked.items() if other != tablet}
 
     # ---------------------------------------------------------------- given, as a member
 

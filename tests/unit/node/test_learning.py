@@ -285,6 +285,31 @@ def test_a_sync_that_came_before_the_newest_values_is_not_the_last_one_waited_fo
     assert ChangeKind.ADD in {asked.kind for asked in trio.changes_asked()}
 
 
+def test_one_that_starts_over_while_much_is_not_on_disk_goes_on_when_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sync that it waited for came between the two attempts, and nobody writes any more: no further one will come."""
+    monkeypatch.setattr(catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE)
+    trio = _one_away()
+    for index in range(20):
+        trio.write("n1", index, put_large(f"r{index:02}", b"L" * settings.BULK_VALUE, number=index + 1))
+    trio.settle()
+
+    def learns(name: str) -> bool:
+        """The disk of n3 is stuck from the first values on."""
+        return name == "n3" and any(kind == "install" for kind, _, _ in trio.disks["n3"].records)
+
+    sync = trio.sync
+    trio.sync = lambda name, *, anyway=False: not learns(name) and sync(name, anyway=anyway)  # type: ignore[method-assign]
+    _back(trio)
+    learner = trio.replica("n3").catchup
+    assert learner is not None
+    assert learner.progress["bytes_done"] >= catchup.UNSYNCED_BYTES
+    learner.start_over()
+    trio.sync = sync  # type: ignore[method-assign]
+    trio.advance(5.0)
+    assert _equal(trio)
+    assert ChangeKind.ADD in {asked.kind for asked in trio.changes_asked()}
+
+
 def test_a_large_range_that_was_deleted_meanwhile_goes_in_slices() -> None:
     trio = _one_away()
     rows = [f"r{index:05}" for index in range(2500)]

@@ -86,6 +86,18 @@ def test_a_grant_of_another_run_or_to_an_unknown_beacon_is_no_lease() -> None:
     assert leases.held_until(TABLET, OTHER) < 0
 
 
+def test_a_grant_that_comes_when_the_lead_was_laid_down_is_no_lease_for_the_next_one() -> None:
+    """Its sender was told that nobody answers any more under that lead, and need not wait for what it granted."""
+    leases = Leases(started=0.0)
+    before = leases.beacon(ME, "n2", {TABLET: 3, TABLET + 1: 3}, now=10.0)
+    leases.lay_down(TABLET)
+    grant = Grant(OTHER, before.number, {TABLET: 3, TABLET + 1: 3})
+    assert leases.granted(grant) == [TABLET + 1]
+    assert leases.held_until(TABLET, OTHER) < 0
+    after = leases.beacon(ME, "n2", {TABLET: 5}, now=10.2)
+    assert leases.granted(Grant(OTHER, after.number, {TABLET: 5})) == [TABLET]
+
+
 def test_what_is_relinquished_late_does_not_undo_a_promise_for_a_later_epoch() -> None:
     leases = Leases(started=0.0)
     leases.give(TABLET, 3, OTHER, now=10.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from kvstore import settings
-from kvstore.messages import ChangeKind, Configuration
+from kvstore.messages import ChangeKind, Configuration, Grant
 from kvstore.node.replica import Role
 from tests.unit.node.trio import TABLET, Trio, put
 
@@ -92,6 +92,21 @@ def test_its_promises_outlive_its_copy() -> None:
     assert TABLET not in trio.nodes["n3"]._replicas
     leases = trio.nodes["n3"]._host.leases
     assert leases.free_at(TABLET, trio.member("n3"), [trio.member("n1")]) > trio.now
+
+
+def test_a_replaced_primary_that_wakes_finds_a_grant_for_what_it_no_longer_has() -> None:
+    """n1 led, and hung until another node had its place. What lies in its connections comes in any order: that it is
+    replaced first, then the grant that answers its last beacon."""
+    trio = written()
+    trio.held = {("n2", "n1"), ("n3", "n1")}
+    trio.advance(settings.BEACON_INTERVAL)  # beacons go out
+    trio.configuration = replace(trio.configuration, replicas=("n2", "n3"))
+    trio.lead("n2", "n2 n3", to="n1")
+    assert TABLET not in trio.nodes["n1"]._replicas
+    assert any(isinstance(message, Grant) for message in trio.mail["n2", "n1"])
+    trio.held = set()
+    trio.settle()
+    assert trio.nodes["n1"]._host.leases.held_until(TABLET, trio.member("n2")) < trio.now
 
 
 def test_a_primary_that_missed_a_configuration_streams_anew_to_its_learners() -> None:
