@@ -451,3 +451,16 @@ def test_a_read_that_waited_for_a_lease_sees_what_is_answered_just_before_it() -
     trio.settle()
     assert trio.answers["w"].outcome == Outcome.OK
     assert trio.answers["r"].value == b"1"
+
+
+def test_a_client_that_was_put_out_of_mind_is_looked_for_in_what_is_not_applied_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settings, "CLIENTS_REMEMBERED", 1)
+    trio = Trio().serving()
+    _committed_and_not_applied(trio, "first", b"1")
+    trio.write("n1", "again", put("a", b"2", number=5))
+    trio.nodes["n1"].flush(trio.now)
+    trio.settle()
+    assert trio.answers["first"].sequence == trio.answers["again"].sequence
+    assert trio.value_at("n1", "a") == b"1"
