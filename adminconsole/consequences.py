@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from adminconsole.health import Level
 from adminconsole.status import Node, NodeState, Status, Tablet
-from adminconsole.wording import count, listing, size
+from adminconsole.wording import age, count, listing, size
 
 WRITES_PAUSE_S = 3
 """A tablet whose primary dies takes writes again within this many seconds: what the store promises."""
@@ -101,7 +101,7 @@ def foresee(status: Status, node_id: str, action: Action) -> Consequences | None
 
 
 def _refusal(node: Node, action: Action) -> str:
-    off = node.state in (NodeState.DISABLED, NodeState.DRAINING)
+    off = node.disabled or node.state in (NodeState.DISABLED, NodeState.DRAINING)
     if action is Action.DISABLE and off:
         return f"{node.id} is disabled already."
     if action is Action.ENABLE and not off:
@@ -271,6 +271,8 @@ def _needy(status: Status, node: Node) -> list[Tablet]:
 
 def _of_enabling(status: Status, node: Node) -> list[Line]:
     lines = [Line(Level.GOOD, f"{node.id} may hold replicas and lead tablets again.")]
+    if not node.is_live:
+        lines.append(Line(Level.NOTICE, _gone_from_now_on(status, node)))
     needy = _needy(status, node)
     if needy:
         amount = size(sum(tablet.bytes for tablet in needy))
@@ -282,6 +284,13 @@ def _of_enabling(status: Status, node: Node) -> list[Line]:
     else:
         lines.append(Line(Level.GOOD, "No tablet is short of replicas: nothing moves now."))
     return lines
+
+
+def _gone_from_now_on(status: Status, node: Node) -> str:
+    after = status.cluster.rebuild_after_s
+    if after is None:
+        return "It is down: its tablets are short of it until it is started."
+    return f"It is down: if it is not started within {age(after)}, what it holds is rebuilt on spare nodes, if there are any."
 
 
 def _of_starting(status: Status, node: Node) -> list[Line]:

@@ -310,7 +310,7 @@ def _when_whole(status: Status, tablets: Sequence[Tablet]) -> str:
     missed = dict.fromkeys(name for tablet in tablets for name in missing_nodes(status, tablet))
     nodes = [node for name in missed if (node := status.node(name)) is not None]
     gone = [node.id for node in nodes if not node.is_live]
-    off = [node.id for node in nodes if node.state in (NodeState.DISABLED, NodeState.DRAINING)]
+    off = [node.id for node in nodes if node.disabled or node.state in (NodeState.DISABLED, NodeState.DRAINING)]
     waits = [f"{listing(gone)} {_are(gone)} back"] if gone else []
     waits += [f"{listing(off)} {_are(off)} enabled"] if off else []
     return f"They fill up by themselves when {listing(waits)}." if waits else ""
@@ -332,6 +332,8 @@ def front_end_items(front_ends: Iterable[tuple[str, bool]]) -> list[Attention]:
 
 def _what_becomes_of(status: Status, node: Node) -> str:
     """What happens to the replicas of a node that is gone, if it stays so; empty if they are not rebuilt elsewhere."""
+    if node.disabled:
+        return " An operator disabled it: its replicas are not rebuilt elsewhere unless it is enabled."
     if node.rebuilt_in_s is None:
         return ""
     spares = status.could_take_over(node.id)

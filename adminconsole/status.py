@@ -45,6 +45,8 @@ class Node:
     primary_of: int = 0
     secondary_of: int = 0
     learner_of: int = 0
+    disabled: bool = False
+    """An operator took it out of service, whether its process runs or not: what it holds is not rebuilt elsewhere."""
     replica_of: int | None = None
     """How many tablets belong on it; None when the coordinator does not say."""
     rebuilt_in_s: float | None = None
@@ -225,14 +227,16 @@ def _node(raw: Mapping[str, Any]) -> Node:
         )
     }
     replica_of = raw.get("replica_of")
+    state = NodeState(raw["state"])
     disk_free = raw.get("disk_free") or None  # 0: the node does not say; long before, it would refuse writes
     return Node(
         id=str(raw["id"]),
-        state=NodeState(raw["state"]),
+        state=state,
         address=str(raw.get("address") or ""),
         last_heartbeat_s=_age(raw.get("last_heartbeat_s")),
         disk_age_s=_age(raw.get("disk_age_s")),
         disk_free=None if disk_free is None else int(disk_free),
+        disabled=bool(raw.get("disabled", state in (NodeState.DISABLED, NodeState.DRAINING))),
         replica_of=None if replica_of is None else int(replica_of),
         rebuilt_in_s=_age(raw.get("rebuilt_in_s")),
         longest_pause_ms=_age((raw.get("figures") or {}).get("longest_pause_ms")),

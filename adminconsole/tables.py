@@ -40,6 +40,8 @@ def node_line(status: Status, node: Node) -> NodeLine:
         words, level = "up, catching up", Level.NOTICE
     elif node.is_spare:
         words = "up, spare"
+    elif node.disabled and node.state is NodeState.DOWN:
+        words = "down, disabled"
     return NodeLine(node, words, level, percent)
 
 

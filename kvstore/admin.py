@@ -39,7 +39,7 @@ class Admin:
 
         {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s": seconds or None: never},
          "nodes": [{"id", "address", "pid", "incarnation", "state": "up" | "suspect" | "down" | "disabled" | "draining",
-                    "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
+                    "disabled", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
                     "primary_of", "secondary_of", "learner_of", "replica_of", "rebuilt_in_s": seconds or None}],
          "tablets": [{"id", "start", "end", "epoch", "range_version", "primary": node id or None, "in_sync": [node id],
                       "learners": [node id], "replicas": [node id, in election order], "wanted", "cells", "bytes",

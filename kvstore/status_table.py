@@ -73,6 +73,8 @@ def _state(node: dict[str, Any]) -> Text:
     words = node["state"]
     if words == "up" and not node["replica_of"]:
         words = "up, spare"
+    elif words == "down" and node["disabled"]:
+        words = "down, disabled"
     elif node["rebuilt_in_s"] is not None:
         words += f", rebuilt elsewhere in {node['rebuilt_in_s']:.0f} s"
     return Text(words, _COLOURS.get(node["state"], ""))

@@ -10,7 +10,8 @@ Alive is who sent a heartbeat within `HEARTBEAT_DEAD` and is not known to have e
 has heard nobody: for `COORDINATOR_GRACE` a node that it has not heard yet is neither alive nor dead (trap 10).
 
 *Gone* is who is not alive, for as long as this coordinator has listened since: neither the time before it started nor one in
-which it was itself paused counts. Who was disabled by an operator is not gone, whether its process runs or not.
+which it was itself paused counts. Who was disabled by an operator is not gone, whether its process runs or not; of who is
+enabled it counts from then on.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Node:
     """The epoch in which a tablet's primary said that this run has caught up, by tablet."""
     first_heard_at: float | None = None
     """When the run that counts was heard first."""
-    heard_listening: float = 0.0
-    """For how long this coordinator had listened when it heard the node last."""
+    missed_from: float = 0.0
+    """For how long this coordinator had listened when it heard the node last, or an operator enabled it."""
     faults: list[float] = field(default_factory=list)
     """When it lost its part in a set though nobody had asked it to."""
 
@@ -120,7 +121,7 @@ class Membership:
             self.restore(record)
         if node.heard_at is None:
             node.first_heard_at = self._now
-        node.heard_at, node.heard_listening = self._now, self._listened
+        node.heard_at, node.missed_from = self._now, self._listened
         node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
         node.leaving = message.leaving
         node.reports = {report.tablet: report for report in message.replicas}
@@ -160,6 +161,7 @@ class Membership:
         else:
             assert kind == "disabled", f"a journal record of the unknown kind {kind!r}"
             node.disabled = record["disabled"]
+            node.missed_from = self._listened
 
     def _count(self, node: Node, incarnation: int) -> None:
         store = node.runs[incarnation].store_id
@@ -224,7 +226,7 @@ class Membership:
         node = self.nodes.get(name)
         if node is None or node.disabled or self.alive(name):
             return 0.0
-        return max(0.0, self._listened - node.heard_listening - settings.HEARTBEAT_DEAD)
+        return max(0.0, self._listened - node.missed_from - settings.HEARTBEAT_DEAD)
 
     def fit(self, name: str) -> bool:
         """Whether the node may take part: it is sound, not about to stop, and nobody disabled it."""

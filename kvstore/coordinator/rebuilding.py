@@ -60,10 +60,15 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
 
 def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
     """The first node of the tablet that is to be replaced, if there is one."""
+    return next((name for name in now.replicas if name in late and may_lose(now, name, nodes)), None)
+
+
+def may_lose(now: Configuration, name: str, nodes: Membership) -> bool:
+    """Whether the tablet can do without what the node holds, and rebuild it: the node belongs to it and is not in the set, and
+    somebody leads."""
     if now.primary is None or nodes.run_of(now.primary.node) != now.primary or not nodes.alive(now.primary.node):
-        return None
-    members = {member.node for member in now.in_sync}
-    return next((name for name in now.replicas if name in late and name not in members), None)
+        return False
+    return name in now.replicas and all(member.node != name for member in now.in_sync)
 
 
 def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str]) -> str | None:

@@ -2,7 +2,7 @@
 
     {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s"},
      "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
-                "memory_bytes", "cells", "bytes", "primary_of", "secondary_of", "learner_of", "replica_of",
+                "memory_bytes", "cells", "bytes", "disabled", "primary_of", "secondary_of", "learner_of", "replica_of",
                 "rebuilt_in_s", "figures"}],
      "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
                   "cells", "bytes", "sequence", "digest", "waiting_for",
@@ -10,10 +10,11 @@
                   "copies": [{"node", "role", "intact", "sequence", "commit", "digest", "cells", "bytes"}]}]}
 
 `state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who holds
-something). `primary` is None, and `waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16
-hexadecimal digits, as of the `commit` beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong
-on the node: it is a spare if there are none. `rebuilt_in_s`: after how many more seconds the replicas of a node that is gone
-are rebuilt elsewhere; None if it is not gone, or holds none, or that is never done (`rebuild_after_s` None).
+something). `disabled` is an operator's word, whether the node's process runs or not. `primary` is None, and `waiting_for` names
+nodes, when nobody who may lead the tablet is alive. A digest is 16 hexadecimal digits, as of the `commit` beside it; the
+tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are none.
+`rebuilt_in_s`: after how many more seconds replicas of a node that is gone are rebuilt elsewhere; None if it is not gone, or
+all that it holds is waited for, or that is never done (`rebuild_after_s` None).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from kvstore import settings
 from kvstore.coordinator.membership import Membership, Node
+from kvstore.coordinator.rebuilding import may_lose
 from kvstore.messages import Configuration, ReplicaReport
 
 
@@ -57,7 +59,10 @@ def _node(
     leads = sum(c.primary == me for c in tablets) if me else 0
     member = sum(me in c.in_sync for c in tablets) if me else 0
     belongs = sum(node.name in c.replicas for c in tablets)
+    rebuilt_in = None
     gone = nodes.gone_for(node.name)
+    if gone and rebuild_after is not None and any(may_lose(c, node.name, nodes) for c in tablets):
+        rebuilt_in = max(0.0, rebuild_after - gone)
     return {
         "id": node.name,
         "address": run.address if run else "",
@@ -71,11 +76,12 @@ def _node(
         "memory_bytes": int(node.figures.get("memory_bytes", 0)),
         "cells": sum(report.cells for report in node.reports.values()),
         "bytes": sum(report.bytes for report in node.reports.values()),
+        "disabled": node.disabled,
         "primary_of": leads,
         "secondary_of": member - leads,
         "learner_of": sum(me in c.learners for c in tablets) if me else 0,
         "replica_of": belongs,
-        "rebuilt_in_s": max(0.0, rebuild_after - gone) if gone and belongs and rebuild_after is not None else None,
+        "rebuilt_in_s": rebuilt_in,
         "figures": node.figures,
     }
 

@@ -7,8 +7,8 @@ from hypothesis import given
 
 from adminconsole.consequences import Action, Consequences, foresee
 from adminconsole.health import Level
-from adminconsole.status import Status
-from tests.unit.adminconsole.clusters import cluster, healthy, raw_tablet, statuses
+from adminconsole.status import Status, parse
+from tests.unit.adminconsole.clusters import cluster, healthy, raw_node, raw_status, raw_tablet, statuses
 
 LEAVING = [Action.DISABLE, Action.RESTART, Action.KILL]
 
@@ -151,6 +151,21 @@ def test_enabling_tells_what_may_be_copied() -> None:
     )
     idle = cluster("up up up disabled", [raw_tablet(1, "1", "1 2 3")])
     assert said(foresee(idle, "node4", Action.ENABLE))[-1] == "No tablet is short of replicas: nothing moves now."
+
+
+def test_a_disabled_node_may_be_enabled_while_it_is_down_and_counts_as_gone_from_then_on() -> None:
+    nodes = [raw_node("node1"), raw_node("node2", "down", disabled=True), raw_node("node3")]
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")], rebuild_after_s=300.0))
+    planned = foresee(status, "node2", Action.ENABLE)
+    assert planned is not None
+    assert planned.refusal == ""
+    assert (
+        "It is down: if it is not started within 5 min, what it holds is rebuilt on spare nodes, if there are any."
+        in said(planned)
+    )
+    again = foresee(status, "node2", Action.DISABLE)
+    assert again is not None
+    assert again.refusal == "node2 is disabled already."
 
 
 def test_starting_a_node_that_tablets_wait_for_says_so() -> None:

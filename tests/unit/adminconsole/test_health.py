@@ -6,6 +6,7 @@ from hypothesis import given
 
 from adminconsole.health import Condition, Level, assess, assess_stale, condition, front_end_items
 from adminconsole.status import Status, parse
+from adminconsole.tables import node_line
 from tests.unit.adminconsole.clusters import cluster, healthy, named, raw_node, raw_status, raw_tablet, statuses
 
 
@@ -188,6 +189,15 @@ def test_whatever_the_status_it_never_sounds_better_than_it_is(status: Status) -
         assert all(number >= tablet.wanted for number, tablet in zip(live, status.tablets, strict=True))
     assert list(health.attention) == sorted(health.attention, key=lambda item: -item.level)
     assert assess_stale(status, 5.0, "").sentence.startswith("The coordinator does not answer")
+
+
+def test_of_a_node_that_was_disabled_and_stopped_it_says_both() -> None:
+    nodes = [raw_node("node1"), raw_node("node2", "down", disabled=True), raw_node("node3"), raw_node("node4")]
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")]))
+    details = {item.title: item.detail for item in assess(status).attention}
+    assert details["node2 is down"].endswith("its replicas are not rebuilt elsewhere unless it is enabled.")
+    assert any("when node2 is back and node2 is enabled" in detail for detail in details.values()), details
+    assert node_line(status, status.nodes[1]).words == "down, disabled"
 
 
 def test_of_a_node_that_is_gone_it_says_when_and_where_its_replicas_are_rebuilt() -> None:

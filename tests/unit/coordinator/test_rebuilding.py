@@ -99,6 +99,19 @@ def test_a_node_that_an_operator_disabled_is_not_gone() -> None:
     assert control.tablet().replicas == ("n1", "n2", "n4")
 
 
+def test_the_grace_of_a_node_that_is_enabled_begins_then() -> None:
+    """Its machine was opened for a day. Whoever enables it, and then starts it, must not find its place given away."""
+    control = with_spare()
+    control.disable("n3")
+    control.kill("n3", told=True)
+    control.pass_time(10 * GRACE)
+    control.disable("n3", False)
+    control.pass_time(GRACE)
+    assert control.tablet().replicas == ("n1", "n2", "n3")
+    control.pass_time(DETECTED)
+    assert control.tablet().replicas == ("n1", "n2", "n4")
+
+
 def test_nobody_in_the_set_is_ever_replaced() -> None:
     """n1 alone holds everything: until it is back the tablet waits, however long, and whoever else is there."""
     control = with_spare()
@@ -275,6 +288,25 @@ def test_the_status_says_who_is_spare_and_when_who_is_gone_will_be_replaced() ->
     nodes = {node["id"]: node for node in control.status()["nodes"]}
     assert (nodes["n3"]["replica_of"], nodes["n3"]["rebuilt_in_s"]) == (0, None)
     assert (nodes["n4"]["replica_of"], nodes["n4"]["learner_of"]) == (1, 1)
+
+
+def test_nobody_is_told_that_a_replica_will_be_rebuilt_which_the_tablet_waits_for() -> None:
+    control = with_spare()
+    for name in ("n2", "n3"):
+        control.kill(name, told=True)
+    control.kill("n1")
+    control.pass_time(3 * GRACE)
+    nodes: dict[str, Any] = {node["id"]: node for node in control.status()["nodes"]}
+    assert [nodes[name]["rebuilt_in_s"] for name in ("n1", "n2", "n3")] == [None, None, None]
+
+
+def test_the_status_says_that_a_node_is_disabled_also_when_it_is_down() -> None:
+    control = with_spare()
+    control.disable("n3")
+    control.kill("n3", told=True)
+    control.pass_time(1.0)
+    nodes: dict[str, Any] = {node["id"]: node for node in control.status()["nodes"]}
+    assert [(nodes[name]["state"], nodes[name]["disabled"]) for name in ("n1", "n3")] == [("up", False), ("down", True)]
 
 
 def test_never_two_replicas_of_a_tablet_on_one_node() -> None:

@@ -35,6 +35,14 @@ def test_spares_are_told_and_when_what_is_gone_is_rebuilt() -> None:
     assert "down, rebuilt elsewhere in 24" in line(shown(control), "n3")
 
 
+def test_a_disabled_node_whose_process_is_stopped_is_told_to_be_both() -> None:
+    control = Control(CREATION).formed()
+    control.disable("n3")
+    control.kill("n3", told=True)
+    control.pass_time(60.0)
+    assert "down, disabled " in line(shown(control), "n3")
+
+
 def test_a_nodes_longest_pause_is_told() -> None:
     status = Control(CREATION).formed().status()
     status["nodes"][0]["figures"] = {"longest_pause_ms": 31.4}
