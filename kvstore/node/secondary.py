@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvstore import errors, settings
-from kvstore.errors import StorageFailure
+from kvstore.errors import StorageFailure, TryAgain
 from kvstore.messages import CommitPoint, Configuration, Get
 from kvstore.node.effects import Reply, RequestPrimary, Token
 from kvstore.node.reads import read_cell
@@ -141,6 +141,11 @@ class SecondaryReads:
                 self._replica.report_damage(f"a value could not be read: {error}")
                 self._bytes += size
                 self._ready.appendleft((token, request, size))  # to be passed on with the others
+                continue
+            except TryAgain:
+                # no descriptor is left to read it with: that says nothing of the value, nor of what else waits
+                self._bytes += size
+                self._pass_on([(token, request, size)])
                 continue
             self._host.out.append(Reply(token, answer))
             if self._ready and len(answer.value) >= settings.BULK_VALUE:

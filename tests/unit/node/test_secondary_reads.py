@@ -11,6 +11,7 @@ from kvstore.messages import CellAnswer, CommitPoint, Get, Refused, ReplicaDamag
 from kvstore.node import effects, secondary
 from kvstore.node.secondary import ANSWER_PATIENCE, CommitPointToken
 from kvstore.questions import AskCommitPoint
+from kvstore.storage.failures import TooManyFiles
 from tests.unit.node.trio import TABLET, Trio, put, put_large
 
 LARGE = b"L" * settings.BULK_VALUE
@@ -247,6 +248,26 @@ def test_a_value_that_a_secondary_cannot_read_comes_from_the_primary_and_the_dam
     assert trio.value_read("r") == LARGE
     assert trio.value_read("other") == b"old"
     assert {told.sender.node for told in trio.asked if isinstance(told, ReplicaDamaged)} == {"n2"}
+
+
+def test_a_value_that_a_secondary_has_no_descriptor_left_to_read_comes_from_the_primary() -> None:
+    trio = _serving()
+    trio.write("n1", "w", put_large("big", LARGE, number=9))
+    trio.settle()
+    trio.advance(0.1)
+
+    def out_of_descriptors(cell: Any) -> bytes:
+        raise TooManyFiles("00000001.seg cannot be opened: Too many open files")
+
+    trio.replica("n2").host.engine.read = out_of_descriptors
+    trio.read("n2", "r", "big")
+    trio.read("n2", "other", "a")
+    trio.settle()
+    assert trio.value_read("r") == LARGE
+    assert trio.value_read("other") == b"old"
+    assert trio.passed_on == ["r"]
+    assert not [told for told in trio.asked if isinstance(told, ReplicaDamaged)]
+    assert trio.replica("n2").serves_secondary_reads
 
 
 def _three_large_reads(trio: AskingTrio) -> None:
