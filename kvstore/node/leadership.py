@@ -87,7 +87,9 @@ class Leadership:
             if known is None or known.in_sync or skipped:
                 # one that was taken out starts over, whatever it believes to hold (trap 17)
                 known = Follower(member, False, now, now)
-            known.asked = False
+            # it says again that it has caught up, under this epoch, if it still has: the epoch may have moved on because it
+            # found damage, and begins anew
+            known.asked = known.caught_up = False
             self.followers[member] = known
         self._recount_leases()
         self._host.beacon_due = True

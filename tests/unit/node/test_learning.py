@@ -215,6 +215,26 @@ def test_one_that_begins_to_learn_again_while_it_settles_stands_where_replay_sta
     assert replayed.tablet.get("r19", "c") is None
 
 
+def test_one_that_finds_damage_after_it_had_caught_up_is_not_asked_for_before_it_has_learnt_anew() -> None:
+    """The coordinator heard of the damage before it was asked to add the learner, and moved the epoch on. The primary must not
+    ask again for what the learner held then: it would be a member, and might be promoted, holding nothing."""
+    trio = _one_away("a", "b")
+    _back(trio)
+    assert trio.changes_asked()[-1].kind == ChangeKind.ADD
+    trio.replica("n3").report_damage("a value could not be read")
+    trio.settle()
+    trio.asked.clear()
+    trio.stuck_disks = {"n3"}  # so that it does not come to join anew
+    trio.lead("n1", "n1 n2", "n3")
+    trio.advance(0.5)
+    assert trio.changes_asked() == []
+    trio.stuck_disks = set()
+    trio.advance(1.0)
+    assert [kind for kind, _, _ in trio.disks["n3"].records].count("learn") == 2
+    assert {asked.kind for asked in trio.changes_asked()} == {ChangeKind.ADD}
+    assert _equal(trio)
+
+
 def test_one_who_left_learns_even_if_it_missed_nothing() -> None:
     trio = _one_away("a")
     _back(trio)
