@@ -73,7 +73,7 @@ def _state(node: dict[str, Any]) -> Text:
     words = node["state"]
     if words == "up" and not node["replica_of"]:
         words = "up, spare"
-    elif words == "down" and node["disabled"]:
+    elif words == "down" and node.get("disabled"):
         words = "down, disabled"
     elif node["rebuilt_in_s"] is not None:
         words += f", rebuilt elsewhere in {node['rebuilt_in_s']:.0f} s"
