@@ -143,6 +143,30 @@ def bundle_of(*mutations: bytes, bulk: Buffer = b"") -> Bundle:
     return Bundle(head, bulk, decode_head(head))
 
 
+def join_single(bundles: Sequence[Bundle]) -> list[Bundle]:
+    """The same mutations in the same order, neighbours that came alone and without bulk part as one bundle. Nothing is
+    encoded or decoded again."""
+    joined: list[Bundle] = []
+    alone: list[Bundle] = []
+
+    def join() -> None:
+        if len(alone) > 1:
+            head = encode_head([bundle.head[1:] for bundle in alone])
+            joined.append(Bundle(head, b"", [bundle.mutations[0] for bundle in alone]))
+        else:
+            joined.extend(alone)
+        alone.clear()
+
+    for bundle in bundles:
+        if len(bundle.mutations) == 1 and not bundle.bulk and bundle.head[:1] == _one_head:
+            alone.append(bundle)
+        else:
+            join()
+            joined.append(bundle)
+    join()
+    return joined
+
+
 def decode_head(head: Buffer) -> list[Mutation]:
     """The mutations of a bundle's head; `BadRequest` if it is not one. Their rows and columns are not checked here."""
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kvstore import errors, settings
 from kvstore.messages import Configuration, Write, Written
-from kvstore.mutation import Bundle, Entry, Mutation, Op, Outcome, Version, bundle_of, encode_mutation
+from kvstore.mutation import Bundle, Entry, Mutation, Op, Outcome, Version, bundle_of, encode_mutation, join_single
 from kvstore.node.effects import Committed, Reply, Token
 from kvstore.node.requirements import Overlay
 from kvstore.storage.results import Forgotten
@@ -59,6 +59,11 @@ class Flight:
         self._indexed = len(self.entry.bundles)
         assert len(self._sequences) == self.entry.count, "a mutation is in an entry once"
         return self._sequences.get(key)
+
+    def forget_sequences(self) -> None:
+        """The entry's mutations are in other bundles now."""
+        self._sequences.clear()
+        self._indexed = 0
 
     def tokens(self) -> list[Token]:
         """All who wait for it."""
@@ -139,6 +144,9 @@ class Gathering:
             size += bundle.size
         if not entry.bundles:
             self._flights.pop()
+        elif len(entry.bundles) > 1:
+            entry.bundles = join_single(entry.bundles)
+            flight.forget_sequences()
         return flight
 
     def _all_new(self, mutations: list[Mutation]) -> bool:

@@ -464,3 +464,23 @@ def test_a_client_that_was_put_out_of_mind_is_looked_for_in_what_is_not_applied_
     trio.settle()
     assert trio.answers["first"].sequence == trio.answers["again"].sequence
     assert trio.value_at("n1", "a") == b"1"
+
+
+def test_writes_that_came_alone_over_many_connections_lie_in_the_log_as_one_bundle() -> None:
+    trio = Trio().serving()
+    large = bytes(settings.BULK_VALUE)
+    trio.write("n1", "w1", put("a", b"1", number=1))
+    trio.write("n1", "w2", put("b", b"2", number=1, client=8))
+    trio.write("n1", "big", put_large("c", large, number=1, client=9))
+    trio.write("n1", "w3", put("d", b"3", number=1, client=10))
+    trio.write("n1", "twice", put("b", b"x", number=1, client=8))
+    trio.write("n1", "w4", put_if("d", b"3", b"4", number=1, client=11))
+    trio.nodes["n1"].flush(trio.now)
+    (entry,) = trio.replica("n1").disk.tail
+    assert [len(bundle.mutations) for bundle in entry.bundles] == [2, 1, 2]
+    trio.settle()
+    sequences = [trio.answers[token].sequence for token in ("w1", "w2", "big", "w3", "twice", "w4")]
+    assert sequences == [1, 2, 3, 4, 2, 5]
+    trio.advance(0.2)
+    found = [{row: trio.value_at(name, row) for row in "abcd"} for name in NAMES]
+    assert found == [{"a": b"1", "b": b"2", "c": large, "d": b"4"}] * 3
