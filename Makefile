@@ -66,7 +66,7 @@ screenshots: $(VENV)/dev.stamp
 	@$(PYTHON) -m tests.browser.screenshots $(ARGS)
 
 soak: $(VENV)/soak.stamp
-	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-9999)
+	@$(PYTHON) -m tests.simulation $(or $(ARGS),--seeds 0-99999)
 	@$(if $(ARGS),,$(PYTHON) -m tests.unit.storage.soak)
 
 harm: $(VENV)/dev.stamp
