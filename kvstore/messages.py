@@ -133,11 +133,13 @@ class Append(PeerMessage):
 
 @dataclass(slots=True)
 class Acknowledge(PeerMessage):
-    """All entries up to `durable` are on the sender's disk, up to `logged` in its log; it has applied up to `applied`."""
+    """All entries up to `durable` are on the sender's disk, up to `logged` in its log; it has applied up to `applied`. Of a
+    learner, `attempt` is the one that the stream belongs to; it is 0 of a member."""
 
     durable: int = 0
     applied: int = 0
     logged: int = 0
+    attempt: int = 0
 
 
 @dataclass(slots=True)

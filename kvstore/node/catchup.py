@@ -115,6 +115,11 @@ class CatchUp:
         return self._stage == Stage.FINISHED
 
     @property
+    def attempt(self) -> int:
+        """The number of the attempt under way: answers and the stream belong to one."""
+        return self._attempt
+
+    @property
     def progress(self) -> dict[str, int]:
         """For the console: how many cells are compared, of about how many; cells and bytes of values that were copied; seconds
         that the rest will take at the pace so far, -1 when that cannot be told."""

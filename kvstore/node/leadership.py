@@ -174,6 +174,8 @@ class Leadership:
             return
         if not follower.streaming:
             return
+        if not follower.in_sync and message.attempt != follower.attempt:
+            return  # of an earlier stream, late: that held more than this one does by now
         if not follower.established:
             follower.established = True
             self._host.beacon_due = True

@@ -321,7 +321,8 @@ class Replica:
         assert self.configuration is not None
         self._owes_answer = False
         epoch, applied = self.configuration.epoch, self.disk.commit
-        self.tell_primary(Acknowledge(self.tablet, epoch, self.host.me, self.durable, applied, self.last))
+        attempt = self.catchup.attempt if self.catchup is not None else 0
+        self.tell_primary(Acknowledge(self.tablet, epoch, self.host.me, self.durable, applied, self.last, attempt))
 
     def link_changed(self, node: str, now: float) -> None:
         """A connection to `node` is new, or gone: what was said last may be lost."""

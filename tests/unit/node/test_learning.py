@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from kvstore import settings
-from kvstore.messages import Append, CaughtUp, ChangeKind, Join, JoinAccepted, ReplicaDamaged, Scan, Written
+from kvstore.messages import (
+    Acknowledge,
+    Append,
+    CaughtUp,
+    ChangeKind,
+    Join,
+    JoinAccepted,
+    ReplicaDamaged,
+    Scan,
+    Written,
+)
 from kvstore.mutation import Op
 from kvstore.node import catchup, reads
 from kvstore.node.effects import RequestPrimary
@@ -600,6 +611,22 @@ def test_a_learner_that_differs_after_learning_begins_with_nothing() -> None:
     trio.advance(1.0)
     assert trio.value_at("n3", "a") == b"old"
     assert _equal(trio)
+
+
+def test_what_a_learner_acknowledged_of_an_earlier_stream_does_not_count_for_this_one() -> None:
+    trio = _one_away("a")
+    trio.held.add(("n1", "n3"))
+    _back(trio)
+    trio.advance(0.1)
+    follower = trio.leader("n1").followers[trio.member("n3")]
+    follower.attempt = 7  # streamed to, whatever it has of it by now
+    held = follower.acked
+    epoch = trio.configuration.epoch
+    late = Acknowledge(TABLET, epoch, trio.member("n3"), held + 5, 0, held + 5, attempt=6)
+    trio.nodes["n1"].from_peer(late, trio.now)
+    assert follower.acked == held
+    trio.nodes["n1"].from_peer(replace(late, attempt=7), trio.now)
+    assert follower.acked == held + 5
 
 
 def test_a_damaged_primary_stops_serving_at_once() -> None:
