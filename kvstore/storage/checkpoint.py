@@ -41,7 +41,8 @@ from kvstore.storage.failures import CorruptValue, FutureFormat
 from kvstore.storage.files import FileDoor
 from kvstore.storage.results import ResultSnapshot, ResultTable
 from kvstore.storage.segment import Position
-from kvstore.storage.tablet import Snapshot, Tablet
+from kvstore.storage.snapshot import Snapshot
+from kvstore.storage.tablet import Tablet
 
 MAGIC = b"PENNCKPT"
 FORMAT = 1

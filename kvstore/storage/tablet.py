@@ -20,7 +20,6 @@ from itertools import islice
 from operator import gt
 from typing import Any
 
-from kvstore.keys import prefix_end
 from kvstore.mutation import Entry, Mutation, Op, Outcome
 from kvstore.storage.block import FEW_CELLS, MOST_CELLS, Block
 from kvstore.storage.cell import (
@@ -41,28 +40,10 @@ from kvstore.storage.cell import (
 )
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.results import Result, ResultTable
+from kvstore.storage.snapshot import Snapshot
 
 _new = tuple.__new__
 _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), int(Op.DELETE)
-
-
-class Snapshot:
-    """A tablet as it was at one moment. Readable in slices while the tablet changes; to be released."""
-
-    def __init__(self, tablet: Tablet, blocks: list[Block]) -> None:
-        self._tablet: Tablet | None = tablet
-        self.blocks = blocks
-        self.digest = tablet.digest
-        self.cells = tablet.cells
-        self.bytes = tablet.bytes
-        self.bulk_bytes = dict(tablet.bulk_bytes)
-
-    def release(self) -> None:
-        """Let the tablet change its blocks in place again. A second call does nothing."""
-        if self._tablet is not None:
-            self._tablet.release_snapshot()
-        self._tablet = None
-        self.blocks = []
 
 
 class Tablet:
@@ -510,10 +491,3 @@ class Tablet:
         self._own(left).take_from(upper, 0)
         del self._blocks[left + 1]
         del self._firsts[left + 1]
-
-
-def bounds_of_rows(start: str, end: str | None, prefix: str = "") -> tuple[bytes, bytes | None]:
-    """The keys [low, high) of all cells of the rows in [start, end) that begin with `prefix`."""
-    after = prefix_end(prefix) if prefix else None
-    ends = [e for e in (end, after) if e is not None]
-    return cell_key(max(start, prefix), ""), cell_key(min(ends), "") if ends else None
