@@ -20,7 +20,7 @@ from kvstore.connection import FrameReader
 from kvstore.errors import AuthenticationFailed, Unavailable
 from kvstore.handshake import Role, connect_side, read_key
 from kvstore.messages import Beacon, GetStatus, Heartbeat, Member, Relinquish
-from kvstore.wire import FRAME, encode
+from kvstore.wire import FRAME, PROTOCOL_VERSION, encode
 from tests.cluster import StoreCluster
 from tests.processes import ROOT, free_port_block
 
@@ -92,7 +92,7 @@ class TestWithoutTheKey:
 
     def test_a_frame_before_the_proof_is_not_looked_at(self, cluster: StoreCluster, port: int) -> None:
         sock = open_to(port)
-        sock.sendall(struct.pack("!4sHB32sB", b"PCKV", 1, Role.CLIENT, bytes(32), 0))
+        sock.sendall(struct.pack("!4sHB32sB", b"PCKV", PROTOCOL_VERSION, Role.CLIENT, bytes(32), 0))
         sock.recv(4096)
         sock.sendall(b"".join(map(bytes, encode(GetStatus(), 1))).ljust(64, b"\0"))
         assert sock.recv(4096) in (b"\x01", b""), "the proof was wrong: refused, and nothing answered"
