@@ -8,8 +8,8 @@ Who speaks to whom:
   `PeerRefusal`, `CommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
   `ReplicaDamaged`.
-- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `SetRebuildAfter`, `ProcessExited`; answers
-  `TabletMap`, `Status`, `Done`, or `Refused`.
+- client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `SetRebuildAfter`, `MoveReplica`,
+  `WithdrawMove`, `SetSpread`, `ProcessExited`; answers `TabletMap`, `Status`, `Done`, or `Refused`.
 
 A request carries an id that its answer repeats; the id is the frame's, not the message's.
 """
@@ -39,7 +39,8 @@ class Configuration:
     in both belong to one leadership, whose log goes on without `Establish`. `replicas` is the order in which primaries are
     elected: every node that should hold the tablet, in the set or not. `former` names every run that led the tablet before
     and is not known to have ended (reaped, or replaced by a newer run on the same data folder): only these can still hold a
-    lease.
+    lease. `leaving` is empty, or the node of `replicas` whose copy moves to the last of them: it goes when all the others
+    are in the set.
     """
 
     tablet: int
@@ -54,6 +55,7 @@ class Configuration:
     former: tuple[Member, ...] = ()
     min_in_sync: int = 1
     since: int = 0
+    leaving: str = ""
 
 
 @dataclass(slots=True)
@@ -348,8 +350,32 @@ class SetRebuildAfter:
 
 
 @dataclass(slots=True)
+class MoveReplica:
+    """An operator wants the tablet's replica on `source` to be on `target` instead. Asked again while it moves, or when it is
+    there, it changes nothing."""
+
+    tablet: int
+    source: str
+    target: str
+
+
+@dataclass(slots=True)
+class WithdrawMove:
+    """An operator does not want the tablet's replica moved any more: the copy that was being made goes."""
+
+    tablet: int
+
+
+@dataclass(slots=True)
+class SetSpread:
+    """An operator says whether replicas and leads are spread evenly over the nodes that are there, by themselves."""
+
+    on: bool
+
+
+@dataclass(slots=True)
 class Done:
-    """The answer to `SetDisabled`, `SetRebuildAfter` and `ProcessExited`: taken note of, durably where it must be."""
+    """The answer to what an operator or the supervisor says: taken note of, durably where it must be."""
 
 
 @dataclass(slots=True)

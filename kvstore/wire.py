@@ -47,7 +47,7 @@ from kvstore import messages, questions, settings
 from kvstore.codec import Malformed, reader, writer
 from kvstore.mutation import Buffer, Bundle, Entry, decode_entry, decode_head
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 FRAME = struct.Struct("!II")
 assert FRAME.size == 8
@@ -94,6 +94,9 @@ KINDS: dict[int, type] = {
     74: messages.Status,
     75: messages.Done,
     76: messages.SetRebuildAfter,
+    80: messages.MoveReplica,
+    81: messages.WithdrawMove,
+    82: messages.SetSpread,
 }
 NUMBERS: dict[type, int] = {kind: number for number, kind in KINDS.items()}
 

@@ -45,6 +45,8 @@ from kvstore.messages import (
 
 _write_configuration = writer(Configuration)
 _read_configuration = reader(Configuration)
+_DEFAULTS = _write_configuration(Configuration(0, "", None, 0, 0, None, ()))
+"""What the fields that an older version did not write mean."""
 
 
 @dataclass(slots=True)
@@ -318,8 +320,9 @@ class Coordinator:
 
 
 def configurations_in(record: dict[str, Any]) -> list[Configuration]:
-    """The configurations that a journal record holds; none in most kinds."""
-    return [_read_configuration(written) for written in record.get("configurations", [])]
+    """The configurations that a journal record holds; none in most kinds. What an older version wrote has fewer fields."""
+    written = record.get("configurations", [])
+    return [_read_configuration([*fields, *_DEFAULTS[len(fields) :]]) for fields in written]
 
 
 def _configurations_record(configurations: Iterable[Configuration]) -> dict[str, Any]:
