@@ -12,7 +12,17 @@ from kvstore import settings
 from kvstore.client import Client, make_router
 from kvstore.errors import BadRequest
 from kvstore.handshake import read_key
-from kvstore.messages import Done, GetStatus, ProcessExited, SetDisabled, SetRebuildAfter, Status
+from kvstore.messages import (
+    Done,
+    GetStatus,
+    ProcessExited,
+    SetDisabled,
+    SetRebuildAfter,
+    SetSplitAbove,
+    SplitTablet,
+    Status,
+    WasSplit,
+)
 from kvstore.routing import Router
 
 
@@ -64,6 +74,23 @@ class Admin:
         when that is too short a time."""
         self._tell(SetRebuildAfter(seconds))
 
+    def split(self, tablet: int, row: str | None = None) -> WasSplit:
+        """Cut the tablet in two, so that `row` begins the new one; None: near the middle of its bytes. Returns when that is
+        decided. `BadRequest` says why it cannot be: there is no such tablet, no group of rows begins at `row`, …;
+        `Unavailable` that it has not come about, and may yet."""
+        found = [each for each in self.status()["tablets"] if each["id"] == tablet]
+        if not found:
+            raise BadRequest(f"there is no tablet {tablet}")
+        answer = self._router.control(SplitTablet(tablet, found[0]["range_version"], row), self._timeout)
+        if not isinstance(answer, WasSplit):
+            raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")
+        return answer
+
+    def split_above(self, size: int | None) -> None:
+        """From now on a tablet with more bytes than this in memory is split by itself (`kvstore.split_above`); None: never.
+        `BadRequest` when that is too small a size."""
+        self._tell(SetSplitAbove(size))
+
     def process_exited(self, node: str, pid: int) -> None:
         """The supervisor has reaped the process: it is dead for certain, so nobody need wait until it would be missed."""
         self._tell(ProcessExited(node, pid))
@@ -72,7 +99,7 @@ class Admin:
         """Close the connections (those of a client that was handed in as well)."""
         self._router.close()
 
-    def _tell(self, message: SetDisabled | SetRebuildAfter | ProcessExited) -> None:
+    def _tell(self, message: SetDisabled | SetRebuildAfter | SetSplitAbove | ProcessExited) -> None:
         answer = self._router.control(message, self._timeout)
         if not isinstance(answer, Done):
             raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")

@@ -7,9 +7,10 @@ Who speaks to whom:
 - node ↔ node, about one tablet (all derive from `PeerMessage`): `Establish`, `Announce`, `Append`, `Acknowledge`,
   `PeerRefusal`, `CommitPoint`, `Join`, `JoinAccepted`, `CaughtUp`, `Relinquish`; about the pair: `Beacon`, `Grant`.
 - node ↔ coordinator: `Register`, `Registered`, `Heartbeat`, `Configure`, `ChangeRequest`, `ChangeAnswer`,
-  `ReplicaDamaged`.
+  `ReplicaDamaged`; `ProposeSplit`, `SplitRequest`, `SplitDeclined`.
 - client, console, supervisor → coordinator: `GetMap`, `GetStatus`, `SetDisabled`, `SetRebuildAfter`, `MoveReplica`,
-  `WithdrawMove`, `SetSpread`, `ProcessExited`; answers `TabletMap`, `Status`, `Done`, or `Refused`.
+  `WithdrawMove`, `SetSpread`, `SplitTablet`, `SetSplitAbove`, `ProcessExited`; answers `TabletMap`, `Status`, `WasSplit`,
+  `Done`, or `Refused`.
 
 A request carries an id that its answer repeats; the id is the frame's, not the message's.
 """
@@ -31,6 +32,21 @@ class Member:
 
 
 @dataclass(slots=True, frozen=True)
+class Birth:
+    """Where a tablet came from that was not there when the cluster was made: from the rows of tablet `parent` that are its own
+    `start` and above, as they were after the parent's entry that ends at (`epoch`, `sequence`).
+
+    `range_version` is the one that the parent's range got by that split, and the new tablet's first: each split of a tablet
+    raises it by one, so a replica whose own is lower knows how many births it has not heard of.
+    """
+
+    parent: int
+    epoch: int
+    sequence: int
+    range_version: int
+
+
+@dataclass(slots=True, frozen=True)
 class Configuration:
     """What the coordinator has durably decided about one tablet. Only the coordinator makes a new one, epoch + 1.
 
@@ -40,7 +56,7 @@ class Configuration:
     elected: every node that should hold the tablet, in the set or not. `former` names every run that led the tablet before
     and is not known to have ended (reaped, or replaced by a newer run on the same data folder): only these can still hold a
     lease. `leaving` is empty, or the node of `replicas` whose copy moves to the last of them: it goes when all the others
-    are in the set.
+    are in the set. `born` is None for a tablet of the cluster's beginning, and never changes.
     """
 
     tablet: int
@@ -56,6 +72,7 @@ class Configuration:
     min_in_sync: int = 1
     since: int = 0
     leaving: str = ""
+    born: Birth | None = None
 
 
 @dataclass(slots=True)
@@ -65,7 +82,7 @@ class ReplicaReport:
     `intact` is False when the replica cannot be trusted to hold what it acknowledged (damage found, or its learning was
     cut short): it is then never promoted. `epoch` and `sequence` are the last entry's in its log, `commit` the last it
     knows to be committed, `digest` the tablet's there (None: not stated). `known_epoch` is the epoch of the
-    newest configuration of the tablet that the node knows.
+    newest configuration of the tablet that the node knows. Of its `bytes`, `bulk_bytes` are of values that are not in memory.
     """
 
     tablet: int
@@ -79,6 +96,7 @@ class ReplicaReport:
     recovery: dict[str, int] | None = None
     digest: int | None = None
     known_epoch: int = 0
+    bulk_bytes: int = 0
 
 
 # ---------------------------------------------------------------- between nodes, about one tablet
@@ -318,6 +336,44 @@ class ChangeAnswer:
 
 
 @dataclass(slots=True)
+class ProposeSplit:
+    """The coordinator to a tablet's primary: ask for a split at `row`, or near the middle of the tablet's bytes. A hint: it may
+    be lost, repeated, or declined, and obliges nobody."""
+
+    tablet: int
+    epoch: int
+    row: str | None
+
+
+@dataclass(slots=True)
+class SplitRequest:
+    """A primary asks that its tablet be cut so that `row` begins a new one. All that it ever logged up to (`log_epoch`,
+    `sequence`) is committed and on every member's disk, and it logs nothing more under `epoch`, whatever the answer.
+
+    So the answer is a configuration of a higher epoch, always: a request that cannot be granted is answered with one that
+    changes nothing else. Were it a mere refusal, a repeated request might be granted after it, and cut off what the primary had
+    logged since.
+    """
+
+    tablet: int
+    epoch: int
+    sender: Member
+    row: str
+    log_epoch: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class SplitDeclined:
+    """A primary's answer to a `ProposeSplit` that it does not follow, and why. Nothing was asked, and nothing happened."""
+
+    tablet: int
+    epoch: int
+    sender: Member
+    reason: str
+
+
+@dataclass(slots=True)
 class ReplicaDamaged:
     """A node says that its replica is not to be trusted: take it out of every set and let it learn anew."""
 
@@ -371,6 +427,34 @@ class SetSpread:
     """An operator says whether replicas and leads are spread evenly over the nodes that are there, by themselves."""
 
     on: bool
+
+
+@dataclass(slots=True)
+class SplitTablet:
+    """An operator wants the tablet cut in two, so that `row` begins the upper part; None: near the middle of its bytes.
+
+    Not done where the tablet's range version is no longer `range_version`: asked again after the answer was lost, it tells
+    what the first asking brought.
+    """
+
+    tablet: int
+    range_version: int
+    row: str | None
+
+
+@dataclass(slots=True)
+class WasSplit:
+    """The answer to `SplitTablet`: the new tablet `child` begins at `row`."""
+
+    child: int
+    row: str
+
+
+@dataclass(slots=True)
+class SetSplitAbove:
+    """An operator says from how many bytes in memory on a tablet is split by itself; None: never (`kvstore.split_above`)."""
+
+    bytes: int | None
 
 
 @dataclass(slots=True)

@@ -81,6 +81,22 @@ FAULT_REMEMBERED = 600.0
 HAND_BACK_PAUSE = 1.0
 """From one hand-back to the next, of whichever tablets."""
 
+# --- splitting
+SPLIT_ABOVE = 512 * MIB
+"""A tablet with more bytes than this in memory is split by itself; a cluster's operator may choose otherwise."""
+SPLIT_ABOVE_LEAST = 1 * MIB
+"""The smallest that an operator may choose: each tablet costs every node messages and memory."""
+SPLIT_ABOVE_BULK = 32
+"""Values that are not in memory count this much less: 16 GiB of them are as many as 512 MiB in memory."""
+SPLIT_AGAIN = 30.0
+"""After a proposal to split a tablet it gets no other for this long, unless an operator asks: what was declined once will be
+declined again in a moment."""
+SPLIT_ANSWER = 5.0
+"""An operator who asks for a split is told after this long that it has not come about, if it has not."""
+SPLIT_DRAIN = 0.5
+"""A primary that prepares a split lets writes wait for at most this long until all that was logged is on every member's disk;
+then it goes on, and declines."""
+
 # --- clients and connections
 DEFAULT_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 5.0
@@ -110,6 +126,8 @@ assert HEARTBEAT_DEAD + GRANT_WAIT < 3.0, "a hung node's tablets must take write
 assert GRANT_WAIT * (1 + 3 * CLOCK_DRIFT) < SEASONED, "who is seasoned by the coordinator's clock is so by its own"
 assert SEASONED < LEAD_STEADY, "no lead is handed to a process that would have to wait first"
 assert HEARTBEAT_DEAD < REBUILD_AFTER_LEAST <= REBUILD_AFTER
+assert SPLIT_DRAIN < SECONDARY_SILENT, "who keeps a split waiting is not yet to be removed for it"
+assert 0 < SPLIT_ABOVE_LEAST <= SPLIT_ABOVE
 assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
 assert MAX_BATCH + 64 * MAX_OPERATIONS <= MAX_MESSAGE, "the largest batch must fit into one frame"
 assert (MAX_ENTRIES_IN_FLIGHT + 2) * (MAX_ENTRY + MAX_BATCH + MIB) <= MAX_PEER_BULK, "so must what a member lacks"

@@ -94,9 +94,15 @@ KINDS: dict[int, type] = {
     74: messages.Status,
     75: messages.Done,
     76: messages.SetRebuildAfter,
+    77: messages.SplitTablet,
+    78: messages.WasSplit,
+    79: messages.SetSplitAbove,
     80: messages.MoveReplica,
     81: messages.WithdrawMove,
     82: messages.SetSpread,
+    83: messages.ProposeSplit,
+    84: messages.SplitRequest,
+    85: messages.SplitDeclined,
 }
 NUMBERS: dict[type, int] = {kind: number for number, kind in KINDS.items()}
 
