@@ -15,13 +15,16 @@ from kvstore.handshake import read_key
 from kvstore.messages import (
     Done,
     GetStatus,
+    MoveReplica,
     ProcessExited,
     SetDisabled,
     SetRebuildAfter,
     SetSplitAbove,
+    SetSpread,
     SplitTablet,
     Status,
     WasSplit,
+    WithdrawMove,
 )
 from kvstore.routing import Router
 
@@ -47,13 +50,14 @@ class Admin:
     def status(self) -> dict[str, Any]:
         """Everything that the coordinator knows, as plain data.
 
-        {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s": seconds or None: never},
+        {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s",
+                     "rebuild_after_s": seconds or None: never, "spread"},
          "nodes": [{"id", "address", "pid", "incarnation", "state": "up" | "suspect" | "down" | "disabled" | "draining",
                     "disabled", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
                     "primary_of", "secondary_of", "learner_of", "replica_of", "rebuilt_in_s": seconds or None}],
          "tablets": [{"id", "start", "end", "epoch", "range_version", "primary": node id or None, "in_sync": [node id],
                       "learners": [node id], "replicas": [node id, in election order], "wanted", "cells", "bytes",
-                      "sequence", "digest", "waiting_for": [node id],
+                      "sequence", "digest", "waiting_for": [node id], "moving": {"from", "to"} or None,
                       "recovery": [{"node", "cells_done", "cells_total", "cells_copied", "bytes_done", "seconds_left"}]}]}
         """
         answer = self._router.control(GetStatus(), self._timeout)
@@ -91,6 +95,19 @@ class Admin:
         `BadRequest` when that is too small a size."""
         self._tell(SetSplitAbove(size))
 
+    def move(self, tablet: int, source: str, target: str) -> None:
+        """Move the tablet's replica on node `source` to node `target`. Returns when that is decided, not when it is done;
+        asked again it changes nothing. `BadRequest` with what speaks against it."""
+        self._tell(MoveReplica(tablet, source, target))
+
+    def withdraw_move(self, tablet: int) -> None:
+        """The tablet's replica stays where it was. `BadRequest` when none is moving, or it is too late."""
+        self._tell(WithdrawMove(tablet))
+
+    def spread(self, on: bool) -> None:
+        """From now on replicas and leads spread by themselves over the nodes that are there, or stay where they are."""
+        self._tell(SetSpread(on))
+
     def process_exited(self, node: str, pid: int) -> None:
         """The supervisor has reaped the process: it is dead for certain, so nobody need wait until it would be missed."""
         self._tell(ProcessExited(node, pid))
@@ -99,7 +116,7 @@ class Admin:
         """Close the connections (those of a client that was handed in as well)."""
         self._router.close()
 
-    def _tell(self, message: SetDisabled | SetRebuildAfter | SetSplitAbove | ProcessExited) -> None:
+    def _tell(self, message: object) -> None:
         answer = self._router.control(message, self._timeout)
         if not isinstance(answer, Done):
             raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")

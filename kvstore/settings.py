@@ -78,6 +78,10 @@ LEAD_STEADY = 5.0
 LEAD_STEADY_MOST = 320.0
 """That time doubles with each fault of the node within `FAULT_REMEMBERED`, up to this."""
 FAULT_REMEMBERED = 600.0
+SPREAD = True
+"""Whether replicas and leads spread by themselves over nodes that join; a cluster's operator may choose otherwise."""
+SPREAD_STEADY = 2.0
+"""Data spreads one step further when no configuration has changed for this long."""
 HAND_BACK_PAUSE = 1.0
 """From one hand-back to the next, of whichever tablets."""
 

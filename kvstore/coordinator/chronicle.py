@@ -25,6 +25,8 @@ def in_words(record: dict[str, Any], configurations: list[Configuration]) -> Ite
         yield f"{node}: {'disabled' if record['disabled'] else 'enabled'}"
     elif kind == "rebuild_after":
         yield f"replicas of nodes that are gone are rebuilt elsewhere: {rebuild_after.in_words(record['seconds'])}"
+    elif kind == "spread":
+        yield f"replicas and leads spread over the nodes that are there: {'on' if record['on'] else 'off'}"
     yield from record.get("because", ())
     for configuration in configurations:
         yield _configuration_in_words(configuration)

@@ -14,7 +14,7 @@ from typing import Any
 
 from kvstore import rebuild_after, settings
 from kvstore.codec import reader, writer
-from kvstore.coordinator import placement
+from kvstore.coordinator import moving, placement, spreading
 from kvstore.coordinator.effects import Connection, Effect, Journal, Reply, SendNode
 from kvstore.coordinator.handback import hand_back
 from kvstore.coordinator.membership import Membership
@@ -32,6 +32,7 @@ from kvstore.messages import (
     GetMap,
     GetStatus,
     Heartbeat,
+    MoveReplica,
     ProcessExited,
     Refused,
     Register,
@@ -39,8 +40,10 @@ from kvstore.messages import (
     ReplicaDamaged,
     SetDisabled,
     SetRebuildAfter,
+    SetSpread,
     Status,
     TabletMap,
+    WithdrawMove,
 )
 
 _write_configuration = writer(Configuration)
@@ -52,7 +55,8 @@ _DEFAULTS = _write_configuration(Configuration(0, "", None, 0, 0, None, ()))
 @dataclass(slots=True)
 class Creation:
     """What a new cluster is to be. `splits` are the first rows of all tablets but the first, in order. `rebuild_after`: seconds
-    after which a gone node's replicas are rebuilt elsewhere; None: never."""
+    after which a gone node's replicas are rebuilt elsewhere; None: never. `spread`: whether nodes that join get their share by
+    themselves."""
 
     cluster: str
     group_rule: str
@@ -61,6 +65,7 @@ class Creation:
     min_in_sync: int
     nodes_expected: int
     rebuild_after: float | None = settings.REBUILD_AFTER
+    spread: bool = settings.SPREAD
 
     def check(self) -> None:
         """Raise `BadRequest` with what is wrong, if anything is."""
@@ -108,6 +113,7 @@ class Coordinator:
                     "min_in_sync": creation.min_in_sync,
                     "nodes_expected": creation.nodes_expected,
                     "rebuild_after": creation.rebuild_after,
+                    "spread": creation.spread,
                 }
             )
 
@@ -122,6 +128,8 @@ class Coordinator:
                 self._changed_at[configuration.tablet] = self._membership.now
         elif record["kind"] == "rebuild_after":
             self._cluster = {**self._cluster, "rebuild_after": record["seconds"]}
+        elif record["kind"] == "spread":
+            self._cluster = {**self._cluster, "spread": record["on"]}
         else:
             self._membership.restore(record)
 
@@ -234,12 +242,14 @@ class Coordinator:
         """Who is no longer in the set, and was not asked to go, has failed."""
         for name in {member.node for member in before.in_sync} - {member.node for member in after.in_sync}:
             node = self._membership.nodes[name]
-            if not node.disabled and not node.leaving:
+            moved = before.leaving == name and name not in after.replicas
+            if not node.disabled and not node.leaving and not moved:
                 self._membership.faulted(name)
 
     def _place(self) -> None:
-        """What nobody waits for: replicas of gone nodes are rebuilt, leads handed back."""
+        """What nobody waits for: moves are ended, replicas of gone nodes rebuilt, leads handed back, data is spread."""
         configurations, after = self._configurations, self._cluster.get("rebuild_after", settings.REBUILD_AFTER)
+        self._take(moving.steps(configurations.values(), self._membership, after))
         if after is not None:
             found = rebuildings(configurations.values(), self._membership, after)
             if found:
@@ -255,6 +265,13 @@ class Coordinator:
                 self._handed_back_at = self._membership.now
                 words = [f"tablet {back.tablet}: the lead goes back to {back.primary.node}, the first in its order"]
                 self._adopt([back], words)
+        if self._cluster.get("spread", settings.SPREAD):
+            step = spreading.next_step(configurations.values(), self._changed_at, self._membership)
+            self._take([step] if step is not None else [])
+
+    def _take(self, steps: list[moving.Step]) -> None:
+        if steps:
+            self._adopt([step.configuration for step in steps], [step.words for step in steps])
 
     def _tell_everybody(self, configurations: list[Configuration]) -> None:
         for connection in self._connections:
@@ -269,7 +286,17 @@ class Coordinator:
     # -- requests
 
     def request(
-        self, token: object, message: GetMap | GetStatus | SetDisabled | ProcessExited | SetRebuildAfter, now: float
+        self,
+        token: object,
+        message: GetMap
+        | GetStatus
+        | SetDisabled
+        | ProcessExited
+        | SetRebuildAfter
+        | SetSpread
+        | MoveReplica
+        | WithdrawMove,
+        now: float,
     ) -> None:
         """A client's, console's or supervisor's request, answered once with `Reply`."""
         self._membership.clock(now)
@@ -282,6 +309,13 @@ class Coordinator:
             return
         if isinstance(message, SetRebuildAfter):
             self._out.append(Reply(token, self._told_to_rebuild_after(message.seconds)))
+            return
+        if isinstance(message, SetSpread):
+            self.spread(message.on)
+            self._out.append(Reply(token, Done()))
+            return
+        if isinstance(message, MoveReplica | WithdrawMove):
+            self._out.append(Reply(token, self._told_to_move(message)))
             return
         if isinstance(message, SetDisabled):
             if message.node not in self._membership.nodes:
@@ -307,6 +341,26 @@ class Coordinator:
         rebuild_after.check(seconds)
         if seconds != self._cluster.get("rebuild_after", settings.REBUILD_AFTER):
             self._record({"kind": "rebuild_after", "seconds": seconds})
+
+    def spread(self, on: bool) -> None:
+        """From now on replicas and leads are spread over the nodes that are there, or stay where they are."""
+        if on != self._cluster.get("spread", settings.SPREAD):
+            self._record({"kind": "spread", "on": on})
+
+    def _told_to_move(self, message: MoveReplica | WithdrawMove) -> Done | Refused:
+        now = self._configurations.get(message.tablet)
+        if now is None:
+            return Refused(BadRequest.__name__, f"there is no tablet {message.tablet}")
+        try:
+            if isinstance(message, WithdrawMove):
+                self._take([moving.withdraw(now, self._membership)])
+            elif not moving.is_so(now, message.source, message.target):
+                moving.check(now, message.source, message.target, self._membership)
+                words = f"tablet {now.tablet}: its replica on {message.source} moves to {message.target}, as an operator asked"
+                self._take([moving.Step(moving.begin(now, message.source, message.target, self._membership), words)])
+        except BadRequest as error:
+            return Refused(BadRequest.__name__, str(error))
+        return Done()
 
     def status(self, now: float) -> dict[str, object]:
         """What `Admin.status` shows: see `kvstore.coordinator.report`."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from kvstore import settings
 from kvstore.coordinator.membership import Membership
+from kvstore.coordinator.moving import arriving
 from kvstore.coordinator.placement import changed, learners_of
 from kvstore.messages import Configuration
 
@@ -49,18 +50,25 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
     found = []
     for configuration in present:
         gone = _gone_of(configuration, late, nodes)
-        spare = gone and _spare_for(configuration, nodes, held, learning)
+        spare = gone and (arriving(configuration) or _spare_for(configuration, nodes, held, learning))
         if gone and spare:
-            held[gone] -= 1
-            held[spare] += 1
+            following = _replaced(configuration, gone, spare, nodes)
+            held.subtract(configuration.replicas)
+            held.update(following.replicas)
             learning[spare] += 1
-            found.append(Rebuilding(_replaced(configuration, gone, spare, nodes), gone, spare))
+            found.append(Rebuilding(following, gone, spare))
     return found
 
 
 def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
-    """The first node of the tablet that is to be replaced, if there is one."""
-    return next((name for name in now.replicas if name in late and may_lose(now, name, nodes)), None)
+    """The first node of the tablet that is to be replaced, if there is one. A replica that moves is replaced by that; where it
+    moves to nobody, because that node is gone as well, the move is withdrawn first."""
+    moving = (now.leaving, arriving(now))
+    if now.leaving and not nodes.alive(arriving(now)):
+        return None
+    return next(
+        (name for name in now.replicas if name in late and name not in moving and may_lose(now, name, nodes)), None
+    )
 
 
 def may_lose(now: Configuration, name: str, nodes: Membership) -> bool:
@@ -83,8 +91,9 @@ def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learni
 
 def _replaced(now: Configuration, gone: str, spare: str, nodes: Membership) -> Configuration:
     # in the same place of the order: what the gone node was to lead falls to the one that has its copies
-    replicas = tuple(spare if name == gone else name for name in now.replicas)
-    moved = dataclasses.replace(now, replicas=replicas)
+    # (a spare that a replica of the tablet was moving to belongs to it already, and the other replica stays)
+    replicas = tuple(spare if name == gone else name for name in now.replicas if name != spare)
+    moved = dataclasses.replace(now, replicas=replicas, leaving="")
     return changed(moved, nodes, now.primary, now.in_sync, learners_of(moved, nodes, now.in_sync))
 
 

@@ -1,20 +1,21 @@
 """The cluster's state as the console and `status --json` show it: plain data.
 
-    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s"},
+    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s", "spread"},
      "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
                 "memory_bytes", "cells", "bytes", "disabled", "primary_of", "secondary_of", "learner_of", "replica_of",
                 "rebuilt_in_s", "figures"}],
      "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
-                  "cells", "bytes", "sequence", "digest", "waiting_for",
+                  "cells", "bytes", "sequence", "digest", "waiting_for", "moving": {"from", "to"} or None,
                   "recovery": [{"node", "cells_done", "cells_total", "cells_copied", "bytes_done", "seconds_left"}],
                   "copies": [{"node", "role", "intact", "sequence", "commit", "digest", "cells", "bytes"}]}]}
 
-`state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who holds
-something). `disabled` is an operator's word, whether the node's process runs or not. `primary` is None, and `waiting_for` names
-nodes, when nobody who may lead the tablet is alive. A digest is 16 hexadecimal digits, as of the `commit` beside it; the
-tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are none.
-`rebuilt_in_s`: after how many more seconds replicas of a node that is gone are rebuilt elsewhere; None if it is not gone, or
-all that it holds is waited for, or that is never done (`rebuild_after_s` None).
+`state` is "up", "suspect" (a heartbeat is late), "down", "disabled", or "draining" (disabled, but still the only one who
+holds something). `disabled` is an operator's word, whether the node's process runs or not. `primary` is None, and
+`waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16 hexadecimal digits, as of the `commit`
+beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are
+none. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone are rebuilt elsewhere; None if it is not
+gone, or all that it holds is waited for, or that is never done (`rebuild_after_s` None). `moving`: one replica is on its way,
+and `replicas` names both nodes while `wanted` counts it once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from kvstore import settings
 from kvstore.coordinator.membership import Membership, Node
+from kvstore.coordinator.moving import arriving, wanted
 from kvstore.coordinator.rebuilding import may_lose
 from kvstore.messages import Configuration, ReplicaReport
 
@@ -45,6 +47,7 @@ def status_report(
             "group_rule": cluster["group_rule"],
             "uptime_s": uptime,
             "rebuild_after_s": after,
+            "spread": cluster.get("spread", settings.SPREAD),
         },
         "nodes": [_node(nodes, nodes.nodes[name], tablets, now, after) for name in sorted(nodes.nodes)],
         "tablets": [_tablet(nodes, configuration) for configuration in tablets],
@@ -111,7 +114,8 @@ def _tablet(nodes: Membership, configuration: Configuration) -> dict[str, object
         "in_sync": [member.node for member in configuration.in_sync],
         "learners": [member.node for member in configuration.learners],
         "replicas": list(configuration.replicas),
-        "wanted": len(configuration.replicas),
+        "wanted": wanted(configuration),
+        "moving": {"from": configuration.leaving, "to": arriving(configuration)} if configuration.leaving else None,
         "cells": best.cells if best else 0,
         "bytes": best.bytes if best else 0,
         "sequence": best.commit if best else 0,

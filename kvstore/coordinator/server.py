@@ -5,7 +5,8 @@
 
 The file of `--create-with` says what a new cluster is to be, and is not looked at when there is one already:
 
-    {"cluster": "penncloud", "group_rule": "…", "splits": ["m"], "replication": 3, "min_in_sync": 1, "rebuild_after": 300}
+    {"cluster": "penncloud", "group_rule": "…", "splits": ["m"], "replication": 3, "min_in_sync": 1, "rebuild_after": 300,
+     "spread": true}
 
 `--rebuild-after` (seconds, or `never`) counts for a new cluster, and changes that of one that is there.
 
@@ -48,6 +49,9 @@ _REQUESTS = (
     messages.GetStatus,
     messages.SetDisabled,
     messages.SetRebuildAfter,
+    messages.SetSpread,
+    messages.MoveReplica,
+    messages.WithdrawMove,
     messages.ProcessExited,
 )
 
@@ -155,7 +159,7 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
         raise BadRequest(f"the creation file {path} cannot be read: {error}") from error
     if not isinstance(plan, dict):
         raise BadRequest(f"the creation file {path} must hold one object")
-    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync", "rebuild_after"}
+    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync", "rebuild_after", "spread"}
     if unknown := set(plan) - known:
         raise BadRequest(f"the creation file {path} has the unknown key {sorted(unknown)[0]!r}")
     try:
@@ -167,9 +171,17 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
             min_in_sync=int(plan.get("min_in_sync", 1)),
             nodes_expected=nodes_expected or int(plan.get("replication", 3)),
             rebuild_after=rebuild_after.parse(str(plan.get("rebuild_after", settings.REBUILD_AFTER))),
+            spread=_flag(plan, "spread", settings.SPREAD),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"the creation file {path} is not in order: {error!r}") from error
+
+
+def _flag(plan: dict[str, Any], key: str, default: bool) -> bool:
+    found = plan.get(key, default)
+    if not isinstance(found, bool):
+        raise ValueError(f"{key} is true or false, not {found!r}")
+    return found
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

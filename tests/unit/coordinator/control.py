@@ -22,7 +22,7 @@ from kvstore.messages import (
     SetDisabled,
 )
 
-CREATION = Creation("test", r"[^:]*", [], 3, 1, 3)
+CREATION = Creation("test", r"[^:]*", [], 3, 1, 3, spread=False)
 
 
 class Control:
