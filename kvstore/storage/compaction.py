@@ -20,6 +20,7 @@ from kvstore.storage.cellkey import cell_key
 from kvstore.storage.checkpoint import Pause
 from kvstore.storage.engine import Engine
 from kvstore.storage.records import U64, Kind, decode_cells
+from kvstore.storage.replica import DiskReplica
 from kvstore.storage.segment import FIRST_RECORD, RECORD_HEADER, RecordHeader
 
 
@@ -78,15 +79,24 @@ def _move(
 ) -> Generator[Pause, None, None]:
     """Move what lives in one record."""
     for key, packed, value in _values(header, payload, generation, offset + RECORD_HEADER):
-        replica = engine.tablets.get(header.tablet)
-        if replica is None or replica.tablet.packed(key) != packed:
+        replica = _owner(engine, header.tablet, generation, key, packed)
+        if replica is None:
             continue
-        _, placed = engine.log_cells(Kind.MOVED, header.tablet, [(key, packed)], [value])
+        _, placed = engine.log_cells(Kind.MOVED, replica.id, [(key, packed)], [value])
         moved = placed[0][1]
         assert moved is not None
         replica.tablet.relocate(key, moved)
         engine.figures.compacted_bytes += len(value)
         yield None
+
+
+def _owner(engine: Engine, written_by: int, generation: int, key: bytes, packed: bytes) -> DiskReplica | None:
+    """Whose cell this is: that of the tablet which wrote it, or of one that was split off since; None: nobody's any more."""
+    first = engine.tablets.get(written_by)
+    if first is not None and first.tablet.packed(key) == packed:
+        return first
+    others = (r for r in engine.tablets.values() if generation in r.tablet.bulk_bytes)
+    return next((replica for replica in others if replica.tablet.packed(key) == packed), None)
 
 
 def _values(

@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from kvstore import settings
 from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
 from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
@@ -31,52 +30,27 @@ from kvstore.storage.crc import combined, crc32c, extended
 from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, TooManyFiles, ValueMoved
 from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
 from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
+from kvstore.storage.options import EngineOptions, UpkeepFigures
 from kvstore.storage.records import U64, Kind, encode_cells, encode_range
 from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
-from kvstore.storage.segments import WalOptions
 from kvstore.storage.wal import Wal
 
 HOLD = "HOLD"
 """File in the data folder: while another process has locked it, nothing there is removed (`kvstore.storage.backup`)."""
 
 
-@dataclass(slots=True, frozen=True)
-class EngineOptions:
-    """Settings of one engine; sizes in bytes."""
+class Doomed(NamedTuple):
+    """The checkpoint of a dropped replica: to be removed when the log is durable up to `lsn`, and no other replica needs it.
 
-    wal: WalOptions = field(default_factory=WalOptions)
-    bulk_value: int = settings.BULK_VALUE
-    reserve: int = 256 * settings.MIB
-    """Writes are refused when less than this is free on disk."""
-    checkpoint_log: int = 64 * settings.MIB
-    """A tablet is checkpointed when it logged this many bytes (without bulk values), and as many as its last checkpoint has."""
-    replay_most: int = 1024 * settings.MIB
-    """The tablet that needs the oldest log is checkpointed when the log to replay exceeds this, at the latest."""
-    replay_fair: int = 256 * settings.MIB
-    """It is checkpointed already at this, if that is also `REPLAY_WORTH` times what its last checkpoint took. Where values are
-    large, checkpoints are small, and the sooner a segment of dead values comes free, the sooner it is written over: blocks
-    that were written before take data several times as fast as new ones."""
-    spares: int = 2
-    """Segments made ready in advance."""
-    dead_most: float = 0.4
-    """Compaction begins when bytes that nothing needs exceed this share of the live ones."""
-    results_per_client: int = settings.RESULTS_PER_CLIENT
-    clients_remembered: int = settings.CLIENTS_REMEMBERED
+    Until then `segment`, where the drop was logged, stays: without it the checkpoint would bring the tablet back.
+    """
 
-
-@dataclass(slots=True)
-class UpkeepFigures:
-    """Counters of background work since the engine was opened."""
-
-    checkpoints: int = 0
-    checkpoint_bytes: int = 0
-    checkpoints_failed: int = 0
-    segments_freed: int = 0
-    compacted_bytes: int = 0
-    longest_slice: float = 0.0
-    """Seconds of event loop that the longest slice took; the server may reset it."""
+    lsn: int
+    segment: int
+    path: str
+    tablet: int
 
 
 class Engine:
@@ -95,8 +69,7 @@ class Engine:
         self.on_corrupt: Callable[[int, str], None] = lambda tablet, why: None
         self.wal = Wal.open(files, f"{folder}/log", options.wal)
         self.next_checkpoint = 1
-        self.doomed: list[tuple[int, int, str]] = []
-        """Checkpoint files of dropped tablets: removed when the log is durable up to the lsn. (lsn, segment, path)"""
+        self.doomed: list[Doomed] = []
         self.dropped: list[DiskReplica] = []
         """Dropped replicas whose memory is not free yet: a million cells freed at once would hold up everything else."""
         self._lock = lock
@@ -164,8 +137,43 @@ class Engine:
         self.dropped.append(replica)
         lsn = self._log(Kind.DROP, tablet_id)
         if replica.checkpoint is not None:
-            self.doomed.append((lsn, lsn >> 32, self.checkpoint_path(tablet_id, replica.checkpoint.number)))
+            path = self.checkpoint_path(tablet_id, replica.checkpoint.number)
+            self.doomed.append(Doomed(lsn, lsn >> 32, path, tablet_id))
         return lsn
+
+    def split_tablet(
+        self, tablet_id: int, child_id: int, at_row: str, commit_epoch: int, commit: int, range_version: int
+    ) -> int:
+        """Part an intact replica in two at its commit point, having applied up to there: it keeps the rows below `at_row`, a
+        new intact replica has the others; both have `range_version`. The lsn at which that is durable.
+
+        `commit` is the end of an entry of `commit_epoch`, or what is applied already; entries logged behind it stay with the
+        parent. Takes a few milliseconds, however many cells there are.
+        """
+        replica = self.tablets[tablet_id]
+        assert child_id not in self.tablets, f"tablet {child_id} exists"
+        _check_cut(replica, at_row, range_version)
+        replica.apply(commit)
+        assert (replica.commit_epoch, replica.commit) == (commit_epoch, commit), "a split falls on a commit point"
+        payload = encode_range(at_row, replica.end, range_version, child_id)
+        lsn = self._log(Kind.SPLIT, tablet_id, epoch=commit_epoch, first=commit, parts=[payload])
+        child = self.new_replica(child_id)
+        replica.split(child, at_row, range_version)
+        child.log_start = self._record_position()
+        child.inherit(replica)
+        self.tablets[child_id] = child
+        return lsn
+
+    def narrow_tablet(self, tablet_id: int, end: str, range_version: int) -> int:
+        """Drop the rows from `end` on, and what is logged and not applied; the lsn at which that is durable.
+
+        For a replica that is not intact where its tablet was split, or has not all of its log up to there. One that was
+        learning has to begin anew (`begin_learning`).
+        """
+        replica = self.tablets[tablet_id]
+        _check_cut(replica, end, range_version)
+        replica.narrow(end, range_version)
+        return self._log(Kind.NARROW, tablet_id, first=replica.commit, parts=[encode_range(*replica.range)])
 
     def new_replica(self, tablet_id: int) -> DiskReplica:
         """An empty replica that is not in `tablets` yet."""
@@ -255,6 +263,7 @@ class Engine:
 
         replica = self.tablets[tablet_id]
         assert replica.learning is Learning.HOLDING, "only a learner installs cells"
+        assert not replica.must_begin, "what is learned before the rows are cut off is of no use behind"
         listed: list[tuple[bytes, bytes | None]] = []
         values: list[Buffer] = []
         for row, column, version, value in cells:
@@ -328,7 +337,7 @@ class Engine:
     def _corrupt(self, ref: BulkRef, what: str) -> CorruptValue:
         name = f"log/{segment_name(ref.segment)}"
         for tablet_id, replica in self.tablets.items():
-            if ref.segment in replica.tablet.bulk_bytes and _refers(replica, ref):
+            if replica.refers_into(ref.segment, ref.offset, ref.offset + 1):
                 self.damage.append(Damage(name, ref.offset, tablet_id, what))
                 self.mark_damaged(tablet_id, f"{name} at byte {ref.offset}: {what}")
         return CorruptValue(name, ref.offset, what)
@@ -337,7 +346,7 @@ class Engine:
         """Bytes of a segment turned out to be damaged: every replica that may have a value there is."""
         self.damage.append(Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what))
         for tablet_id, replica in list(self.tablets.items()):
-            if damage.tablet in (None, tablet_id) and generation in replica.tablet.bulk_bytes:
+            if replica.may_have_values_in(generation, damage):
                 self.mark_damaged(tablet_id, f"log/{damage}")
 
     def mark_damaged(self, tablet_id: int, why: str) -> None:
@@ -353,6 +362,7 @@ class Engine:
     def log_damage(self, replica: DiskReplica) -> int:
         """Log that a replica is damaged, so that it stays so when what showed it is gone."""
         replica.dirty_from = None  # of what was logged before, nothing is worth keeping
+        replica.sources = frozenset()
         return self._log(Kind.DAMAGED, replica.id, parts=[encode_range(*replica.range, replica.damage)])
 
     def _read_back(self, position: Position, length: int) -> bytes:
@@ -432,5 +442,7 @@ def _with_bulk(crc: int, entry: Entry) -> int:
     return crc
 
 
-def _refers(replica: DiskReplica, ref: BulkRef) -> bool:
-    return any(StoredCell((packed,)).value == ref for _, packed in replica.tablet.walk(b"", None))
+def _check_cut(replica: DiskReplica, at_row: str, range_version: int) -> None:
+    assert replica.start < at_row, (replica.range, at_row)
+    assert replica.end is None or at_row < replica.end, (replica.range, at_row)
+    assert replica.range_version < range_version, (replica.range, range_version)

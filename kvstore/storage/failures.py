@@ -47,12 +47,16 @@ class TooManyFiles(TryAgain):
 
 @dataclass(slots=True, frozen=True)
 class Damage:
-    """A place where a file does not hold what was written. `tablet` is None when nothing tells whose bytes they were."""
+    """A place where a file does not hold what was written. `tablet` is None when nothing tells whose bytes they were.
+
+    `end`: where the damaged record ends, if that is known; else 0. Its values may have become another tablet's by a split.
+    """
 
     file: str
     offset: int
     tablet: int | None
     what: str
+    end: int = 0
 
     def __str__(self) -> str:
         whose = "unknown tablet" if self.tablet is None else f"tablet {self.tablet}"

@@ -17,8 +17,16 @@ Every record names a tablet and an epoch; `first` and the payload depend on the 
               Held-back entries up to c are applied where newer, those behind as ever
     MOVED     values copied to here from a segment that is to be freed: cell list; a cell that is still the same points here now
     DAMAGED   the replica is not to be trusted. Payload: msgpack [start, end or nil, range version, why]
+    SPLIT     the cells of some rows become another replica. first, epoch: the commit point n, and the epoch of the entry that
+              ends there. Payload: msgpack [start, end or nil, range version, tablet] of the other one. It begins with the cells
+              from that start on and with the results, as both are at n, and with the epoch of this one; n is its commit point.
+              This one ends at that start from here on, under the same range version; what it has logged above n stays with it
+    NARROW    the cells behind the end are gone, and so are logged entries above `first` (its commit point then); one that is
+              learning learns nothing more before the next LEARN. Payload: msgpack [start, end, range version]
 
-DAMAGED, and LEARN with no cells, begin the replica if the log before them is gone: nothing of it was worth keeping.
+DAMAGED, and LEARN with no cells, begin the replica if the log before them is gone: nothing of it was worth keeping. A replica
+that a SPLIT began depends on log and checkpoint of the one that it was part of, until it has a checkpoint of its own
+(`kvstore.storage.upkeep` keeps the order); a SPLIT is passed over by the one side, or the other, whose checkpoint is of later.
 
 Cell list: u32 length of the msgpack part, the msgpack part, then the bulk values with nothing between them. The msgpack part is
 an array of [key: bin (`kvstore.storage.cellkey`), packed: bin or nil]: the cell in the form of `kvstore.storage.cell`, nil
@@ -58,6 +66,8 @@ class Kind(IntEnum):
     FINISH = 10
     MOVED = 11
     DAMAGED = 12
+    SPLIT = 13
+    NARROW = 14
 
 
 def kind_name(kind: int) -> str:
@@ -66,13 +76,13 @@ def kind_name(kind: int) -> str:
 
 
 def encode_range(start: str, end: str | None, range_version: int, *more: object) -> bytes:
-    """The payload of CREATE, LEARN and DAMAGED."""
+    """The payload of CREATE, LEARN, DAMAGED, SPLIT and NARROW."""
     packed: bytes = msgpack.packb([start, end, range_version, *more])
     return packed
 
 
 def decode_range(payload: bytes) -> tuple[str, str | None, int, list[Any]]:
-    """(start, end, range version, what follows) of a CREATE, LEARN or DAMAGED; `BadRequest` if it is malformed."""
+    """(start, end, range version, what follows) of a record that states a range; `BadRequest` if it is malformed."""
     try:
         start, end, range_version, *more = msgpack.unpackb(payload)
     except (ValueError, TypeError, msgpack.UnpackException) as error:

@@ -11,12 +11,14 @@ back that far. A gap in a tablet's sequence, a checkpoint that cannot be read, a
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvstore.errors import BadRequest
 from kvstore.mutation import decode_entry
 from kvstore.storage.cell import Place
 from kvstore.storage.checkpoint import load_checkpoint, parse_name
+from kvstore.storage.engine import Doomed
 from kvstore.storage.failures import CorruptValue, Damage, FutureFormat
 from kvstore.storage.records import U64, Kind, decode_cells, decode_range
 from kvstore.storage.replica import DiskReplica, Learning
@@ -27,21 +29,37 @@ if TYPE_CHECKING:
 
 
 _KINDS = frozenset(Kind)
-Gaps = dict[int, Damage]
-"""Where an entry did not follow the one before it, by tablet."""
+
+
+class Stretch(NamedTuple):
+    """Part of a tablet's log: from `begin` to before `end`."""
+
+    tablet: int
+    begin: Position
+    end: Position
+
+
+@dataclass(slots=True)
+class Replay:
+    """What is noted while the log is replayed, by tablet."""
+
+    gaps: dict[int, Damage] = field(default_factory=dict)
+    """Where an entry did not follow the one before it."""
+    inherited: dict[int, list[Stretch]] = field(default_factory=dict)
+    """Of a replica that was split off others in this replay: the parts of their logs that made it."""
 
 
 def recover(engine: Engine) -> None:
     """Bring a just opened engine to what its disk holds."""
     _load_checkpoints(engine)
     start = engine.log_start
-    gaps: Gaps = {}
+    replay = Replay()
     for position, record in engine.wal.replay(start):
         try:
-            _replay(engine, position, record, gaps)
+            _replay(engine, position, record, replay)
         except (BadRequest, struct.error, IndexError) as error:  # its checksum is right, and yet it is none of ours
             _nonsense(engine, position, record, str(error))
-    for tablet_id, gap in gaps.items():
+    for tablet_id, gap in replay.gaps.items():
         replica = engine.tablets.get(tablet_id)
         if replica is not None and replica.damage == gap.what:
             _damaged(engine, replica, gap)
@@ -50,7 +68,7 @@ def recover(engine: Engine) -> None:
             Damage(segment_name(start.segment), start.offset, None, "the log ends before this place")
         )
     for damage in engine.wal.damage:
-        _judge(engine, damage)
+        _judge(engine, damage, replay)
     for replica in engine.tablets.values():
         missing = sorted(g for g in replica.tablet.bulk_bytes if g not in engine.wal.folder.segments)
         if missing and replica.learning is not Learning.DAMAGED:
@@ -108,7 +126,7 @@ def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
     return replica
 
 
-def _replay(engine: Engine, position: Position, record: Record, gaps: Gaps) -> None:
+def _replay(engine: Engine, position: Position, record: Record, replay: Replay) -> None:
     if record.kind not in _KINDS:
         place = f"{engine.folder}/log/{segment_name(position.segment)} at byte {position.offset}"
         raise FutureFormat(f"{place}: a record of kind {record.kind}, which this version does not know")
@@ -124,25 +142,102 @@ def _replay(engine: Engine, position: Position, record: Record, gaps: Gaps) -> N
     replica.touched(position)
     if kind is Kind.DROP:
         del engine.tablets[record.tablet]
+        replay.inherited.pop(record.tablet, None)
         if replica.checkpoint is not None:
             path = engine.checkpoint_path(record.tablet, replica.checkpoint.number)
-            engine.doomed.append((0, position.segment, path))
+            engine.doomed.append(Doomed(0, position.segment, path, record.tablet))
     elif kind is Kind.LEARN:
-        empty = decode_range(record.payload)[3] == [True]
-        if not empty:
+        empty = _take_range(replica, record) == [True]
+        if empty:
+            replay.inherited.pop(record.tablet, None)
+        else:
             replica.apply(record.first)  # what was applied then stays: the learner did not install it again
         replica.begin_learning(empty)
     elif kind is Kind.DAMAGED:
-        replica.mark_damaged(decode_range(record.payload)[3][0])
+        replay.inherited.pop(record.tablet, None)
+        replica.mark_damaged(_take_range(replica, record)[0])
+    elif kind is Kind.SPLIT:
+        _replay_split(engine, replica, position, record, replay)
+    elif kind is Kind.NARROW:
+        _replay_narrowing(replica, record)
     elif replica.learning is not Learning.DAMAGED:
-        _replay_into(engine, replica, kind, position, record, gaps)
+        _replay_into(engine, replica, kind, position, record, replay)
+
+
+def _take_range(replica: DiskReplica, record: Record) -> list[Any]:
+    """Give the replica the range that a LEARN or DAMAGED states; what else that states.
+
+    It is a narrower one if the record that narrowed it was dropped: nothing of the replica was worth keeping.
+    """
+    start, end, range_version, more = decode_range(record.payload)
+    if range_version > replica.range_version:
+        replica.start, replica.end, replica.range_version = start, end, range_version
+    return more
+
+
+def _replay_narrowing(replica: DiskReplica, record: Record) -> None:
+    _, end, range_version, _ = decode_range(record.payload)
+    if end is None or replica.range_version >= range_version:
+        return
+    if replica.intact:
+        replica.apply(record.first)
+    replica.narrow(end, range_version)
+
+
+def _replay_split(engine: Engine, replica: DiskReplica, position: Position, record: Record, replay: Replay) -> None:
+    """One of the two may have a checkpoint of later: then the other alone changes. Both have one only where replay begins early
+    for the sake of a tail, or of others."""
+    start, end, range_version, more = decode_range(record.payload)
+    if len(more) != 1 or type(more[0]) is not int:
+        raise BadRequest("not a split: it names no other tablet")
+    child = engine.new_replica(more[0])
+    present = engine.tablets.get(child.id)
+    if present is not None and present.intact and present.log_start <= position:
+        raise BadRequest(f"not a split: tablet {child.id} exists already")
+    _part(replica, child, (start, end, range_version), position, record, replay)
+    if present is None:
+        child.log_start = position
+        child.inherit(replica)
+        engine.tablets[child.id] = child
+        own = Stretch(replica.id, replica.log_start, position)
+        replay.inherited[child.id] = [own, *replay.inherited.get(replica.id, [])]
+
+
+def _part(
+    replica: DiskReplica,
+    child: DiskReplica,
+    ranges: tuple[str, str | None, int],
+    position: Position,
+    record: Record,
+    replay: Replay,
+) -> None:
+    """Give `child` what a SPLIT says it has; it is damaged if `replica` is, or holds it no longer."""
+    start, _, range_version = ranges
+    whole = replica.range_version < range_version
+    if whole and replica.intact:
+        replica.apply(record.first)
+        if (replica.commit_epoch, replica.commit) == (record.epoch, record.first):
+            replica.split(child, start, range_version)
+            return
+        _gap(replica, f"a gap in the log: split at {record.first} after {replica.last}", position, replay)
+    if whole:
+        replica.narrow(start, range_version)
+    child.start, child.end, child.range_version = ranges
+    _gap(child, replica.damage or "what was split off is nowhere", position, replay)
+
+
+def _gap(replica: DiskReplica, what: str, position: Position, replay: Replay) -> None:
+    # Not reported yet: log before a record that says that the replica is damaged may have been dropped, and then so may the
+    # entries between its checkpoint and this one.
+    replica.mark_damaged(what)
+    replay.gaps[replica.id] = Damage(f"log/{segment_name(position.segment)}", position.offset, replica.id, what)
 
 
 def _replay_into(
-    engine: Engine, replica: DiskReplica, kind: Kind, position: Position, record: Record, gaps: Gaps
+    engine: Engine, replica: DiskReplica, kind: Kind, position: Position, record: Record, replay: Replay
 ) -> None:
     if kind is Kind.ENTRY:
-        _replay_entry(engine, replica, position, record, gaps)
+        _replay_entry(replica, position, record, replay)
     elif kind is Kind.COMMIT:
         replica.apply(record.first)
     elif kind is Kind.EPOCH:
@@ -164,17 +259,14 @@ def _replay_into(
             replica.tablet.relocate(key, packed)
 
 
-def _replay_entry(engine: Engine, replica: DiskReplica, position: Position, record: Record, gaps: Gaps) -> None:
+def _replay_entry(replica: DiskReplica, position: Position, record: Record, replay: Replay) -> None:
     (commit,) = U64.unpack_from(record.payload)
     view = memoryview(record.payload)[U64.size :]
     entry = decode_entry(record.epoch, record.first, view)
     if entry.last <= replica.commit and replica.learning is not Learning.HOLDING:
         return  # in the checkpoint
     if not replica.follows(entry):
-        # Not reported yet: log before a record that says that the replica is damaged may have been dropped, and then so may
-        # the entries between its checkpoint and this one.
-        replica.mark_damaged(f"a gap in the log: entry {entry.first} after {replica.last}")
-        gaps[replica.id] = Damage(f"log/{segment_name(position.segment)}", position.offset, replica.id, replica.damage)
+        _gap(replica, f"a gap in the log: entry {entry.first} after {replica.last}", position, replay)
         return
     payload = Position(position.segment, record.payload_offset + U64.size)
     replica.add(entry, Place(position.segment, payload.offset + entry.bulk_start), position, payload)
@@ -191,12 +283,20 @@ def _nonsense(engine: Engine, position: Position, record: Record, what: str) -> 
         _damaged(engine, replica, damage)
 
 
-def _judge(engine: Engine, damage: Damage) -> None:
+def _judge(engine: Engine, damage: Damage, replay: Replay) -> None:
     """Damage in the log, after replay."""
     named = Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what)
     segment = int(damage.file.removesuffix(".seg"), 16)
-    concerned = [r for r in engine.tablets.values() if damage.tablet in (None, r.id)]
-    hit = [r for r in concerned if r.log_start <= Position(segment, damage.offset) or segment in r.tablet.bulk_bytes]
+    place = Position(segment, damage.offset)
+    hit = [
+        replica
+        for replica in engine.tablets.values()
+        if (damage.tablet in (None, replica.id) and replica.log_start <= place)
+        or any(
+            s.begin <= place < s.end and damage.tablet in (None, s.tablet) for s in replay.inherited.get(replica.id, [])
+        )
+        or replica.may_have_values_in(segment, damage)
+    ]
     for replica in hit:
         _damaged(engine, replica, named)
     if not hit:

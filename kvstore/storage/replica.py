@@ -13,8 +13,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from kvstore.mutation import Bundle, Entry, decode_entry
-from kvstore.storage.cell import Place
+from kvstore.storage.cell import BULK, CELL_HEAD, VALUE_PLACE, Place
+from kvstore.storage.cellkey import cell_key
 from kvstore.storage.checkpoint import Head
+from kvstore.storage.failures import Damage
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import Position
 from kvstore.storage.tablet import Tablet
@@ -66,12 +68,17 @@ class DiskReplica:
         """Why the replica is damaged, if it is."""
         self.logged: deque[Logged] = deque()
         self.held_from: int | None = None
+        self.must_begin = False
+        """A learner that lost rows to a split: what it held back is gone, so it can only begin anew."""
         self.settle_at = 0
         self.log_start = Position(0, 0)
         """Records before this place are not this replica's, or are covered by its checkpoint."""
         self.dirty_from: Position | None = None
         """The first record in the log that its checkpoint does not cover: replay needs the log from here. None: nothing."""
         self.dirty_since_snapshot: Position | None = None
+        self.sources: frozenset[int] = frozenset()
+        """While it has no checkpoint of its own: the tablets from whose checkpoints and log replay makes it, having been split
+        off the one, that perhaps off another. None of those may have a checkpoint of what was left of it before this has."""
         self.checkpoint: Head | None = None
         self.checkpoint_segments: frozenset[int] = frozenset()
         """Segments that the durable checkpoint's bulk cells point into."""
@@ -134,13 +141,14 @@ class DiskReplica:
         self.checkpoint, self.checkpoint_bytes, self.checkpoint_segments = head, size, segments
         self.dirty_from = self.dirty_since_snapshot
         self.bytes_since_checkpoint -= logged_bytes
+        self.sources = frozenset()
 
     # ------------------------------------------------------------------ log events, the same when they happen and in replay
 
     def follows(self, entry: Entry) -> bool:
         """Whether `entry` may come next in the log: no gap, no overlap, no older epoch."""
         if self.learning is Learning.HOLDING and self.held_from is None and not self.logged:
-            return True
+            return not self.must_begin
         return entry.first == self.last + 1 and entry.epoch >= self.last_epoch
 
     def add(self, entry: Entry, place: Place, position: Position, payload: Position) -> None:
@@ -163,6 +171,36 @@ class DiskReplica:
             assert self.logged[-1].entry.first > after, "a cut falls between two entries"
             self.logged.pop()
 
+    def split(self, child: DiskReplica, at_row: str, range_version: int) -> None:
+        """The rows from `at_row` on are `child`'s from here on, as they are at the commit point; what is logged stays here."""
+        assert self.intact, self.learning
+        child.start, child.end, child.range_version = at_row, self.end, range_version
+        child.tablet = self.tablet.cut_off(cell_key(at_row, ""))
+        child.results = self.results.twin()
+        child.epoch, child.commit, child.commit_epoch = self.epoch, self.commit, self.commit_epoch
+        self.end, self.range_version = at_row, range_version
+
+    def inherit(self, parent: DiskReplica) -> None:
+        """It was just split off `parent`: until it has a checkpoint, it is what that one's checkpoint and log make it."""
+        self.sources = parent.sources | {parent.id}
+        self.dirty_from = self.dirty_since_snapshot = parent.dirty_from
+        self.checkpoint_segments = parent.checkpoint_segments
+        self.bytes_since_checkpoint = parent.bytes_since_checkpoint
+
+    def narrow(self, end: str, range_version: int) -> None:
+        """The rows from `end` on are nobody's here any more.
+
+        What is logged and not applied is dropped as well, for it may bring such rows: an intact replica's tail is cut, a
+        learner has to begin anew. Neither is a member of the set that had everything when the tablet was split.
+        """
+        self.tablet.delete_range(cell_key(end, ""), None)
+        self.logged.clear()
+        self.end, self.range_version = end, range_version
+        if self.learning in (Learning.HOLDING, Learning.SETTLING):
+            self.learning = Learning.HOLDING
+            self.held_from = None
+            self.must_begin = True
+
     def begin_learning(self, empty: bool | None = None) -> None:
         """Not intact from here on. A damaged replica starts empty: its cells may be wrong where their versions are right.
 
@@ -174,11 +212,14 @@ class DiskReplica:
         self.damage = ""
         self.logged.clear()
         self.held_from = None
+        self.must_begin = False
 
     def may_finish(self, commit: int) -> bool:
         """Whether everything up to `commit` is held, so that learning may finish there."""
+        if self.must_begin or self.learning is not Learning.HOLDING:
+            return False
         begin = commit if self.held_from is None else self.held_from
-        return self.learning is Learning.HOLDING and begin <= commit <= max(begin, self.last if self.logged else begin)
+        return begin <= commit <= max(begin, self.last if self.logged else begin)
 
     def finish_learning(self, begin: int, commit: int, commit_epoch: int, results: ResultTable) -> None:
         """Held-back entries follow `begin`; those up to `commit` count only where newer, and their results are in `results`."""
@@ -189,6 +230,21 @@ class DiskReplica:
         self.commit_epoch = commit_epoch
         self.epoch = max(self.epoch, commit_epoch)
         self._settled()
+
+    def refers_into(self, segment: int, begin: int, end: int) -> bool:
+        """Whether a cell's value lies in these bytes of a segment. Looks at every cell, if any has its value there."""
+        if segment not in self.tablet.bulk_bytes:
+            return False
+        bulk = (packed for _, packed in self.tablet.walk(b"", None) if packed[16] == BULK)
+        places = (VALUE_PLACE.unpack_from(packed, CELL_HEAD.size) for packed in bulk)
+        return any(there == segment and begin <= offset < end for _, _, there, offset in places)
+
+    def may_have_values_in(self, segment: int, damage: Damage) -> bool:
+        """Whether damage in a segment may be to values of this replica. A record is that tablet's whose id it has, and its
+        values may be those of others that were split off since."""
+        if damage.tablet in (None, self.id):
+            return segment in self.tablet.bulk_bytes
+        return self.refers_into(segment, damage.offset, damage.end)
 
     def mark_damaged(self, why: str) -> None:
         """Cells or log cannot be trusted."""

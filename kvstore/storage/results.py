@@ -51,7 +51,7 @@ class Forgotten:
 
 
 class _Client:
-    """One client's results by number, in the order recorded. `stamp` tells whether a snapshot shares it."""
+    """One client's results by number, in the order recorded. `stamp` tells whether a snapshot, or another table, shares it."""
 
     __slots__ = ("floor", "results", "stamp")
 
@@ -74,6 +74,7 @@ class ResultTable:
         self._newest = _Client(0, {}, 0)
         self._stamp = 0
         self._snapshots = 0
+        self._shared_before = 0
 
     def __len__(self) -> int:
         return sum(len(client.results) for client in self._clients.values())
@@ -133,7 +134,8 @@ class ResultTable:
             if len(self._clients) >= self._most_clients:
                 del self._clients[next(iter(self._clients))]
         elif known.stamp != self._stamp:
-            known = _Client(known.floor, dict(known.results) if self._snapshots else known.results, self._stamp)
+            shared = self._snapshots or known.stamp < self._shared_before
+            known = _Client(known.floor, dict(known.results) if shared else known.results, self._stamp)
         self._clients[client] = known
         self._newest_client, self._newest = client, known
         return known
@@ -147,6 +149,15 @@ class ResultTable:
             for number in range(known.floor, floor):
                 results.pop(number, None)
         known.floor = floor
+
+    def twin(self) -> ResultTable:
+        """The same results in another table, for a tablet that is split off this one's. Costs a look at each client: what the
+        two remember of one is copied when the first of them changes it."""
+        other = ResultTable(self._per_client, self._most_clients)
+        self._stamp += 1
+        other._stamp = other._shared_before = self._shared_before = self._stamp
+        other._clients = dict(self._clients)
+        return other
 
     def snapshot(self) -> ResultSnapshot:
         """The table as it is now, kept while the table goes on. To be released."""

@@ -213,25 +213,25 @@ class SegmentReader:
             if self._is_whole_by_now(offset):
                 return offset
         # a segment has its full size before it has its name: one that ends inside a record was cut by something else
-        self._report(
-            offset, found.tablet, "the segment ends here" if missing else "a payload does not have its checksum"
-        )
-        return None if missing else offset + padded(found.length)
+        end = offset + padded(found.length)
+        what = "the segment ends here" if missing else "a payload does not have its checksum"
+        self.damage.append(Damage(self._name, offset, found.tablet, what, end))
+        return None if missing else end
 
     def _after_bad(self, offset: int) -> int | None:
         """Where to go on behind something at `offset` that is no record header; None: nowhere."""
         if self._last:
             if not self._was_synced(offset):
                 if self._size < self._header.capacity and offset + RECORD_HEADER > self._size:
-                    self._report(offset, None, "the segment was cut short here")
+                    self._report(offset, "the segment was cut short here")
                 if self._looks_torn(offset):
                     self.cut = offset
                 return None
             if self._is_whole_by_now(offset):
                 return offset
-            self._report(offset, None, "no record where one had been synced")
+            self._report(offset, "no record where one had been synced")
         else:
-            self._report(offset, None, "no record, and no end of the segment")
+            self._report(offset, "no record, and no end of the segment")
         return next((at for at, _ in self._whole_headers(offset + 8)), None)
 
     def _is_whole_by_now(self, offset: int) -> bool:
@@ -290,5 +290,5 @@ class SegmentReader:
             self._window_at, at = offset, 0
         return self._window[at : at + length]
 
-    def _report(self, offset: int, tablet: int | None, what: str) -> None:
-        self.damage.append(Damage(self._name, offset, tablet, what))
+    def _report(self, offset: int, what: str) -> None:
+        self.damage.append(Damage(self._name, offset, None, what))

@@ -7,7 +7,8 @@ slot, and no object of its own; nothing of it is of a type that the garbage coll
 million cells takes no longer than with none (`docs/storage.md` has the measurements and what was compared).
 
 Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snapshot shares is copied before it is changed.
-So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long.
+So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long. A tablet is
+cut in two by handing blocks over (`kvstore.storage.blocklist`).
 
 Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
 """
@@ -16,12 +17,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from operator import gt
 from typing import Any
 
 from kvstore.mutation import Entry, Mutation, Op, Outcome
 from kvstore.storage.block import FEW_CELLS, MOST_CELLS, Block
+from kvstore.storage.blocklist import BlockList
 from kvstore.storage.cell import (
     BULK,
     BULK_CELL,
@@ -31,7 +31,6 @@ from kvstore.storage.cell import (
     DIGEST_VALUE,
     DIGESTED,
     INLINE,
-    VALUE_PLACE,
     Place,
     StoredCell,
     cell_bytes,
@@ -40,31 +39,13 @@ from kvstore.storage.cell import (
 )
 from kvstore.storage.cellkey import cell_key, column_bounds, row_end, split_key
 from kvstore.storage.results import Result, ResultTable
-from kvstore.storage.snapshot import Snapshot
 
 _new = tuple.__new__
 _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), int(Op.DELETE)
 
 
-class Tablet:
-    """Cells in key order. `bulk_bytes` tells, by segment generation, how many bytes of live values lie there."""
-
-    def __init__(self) -> None:
-        self._stamp = 0
-        self._snapshots = 0
-        self._blocks = [Block(0)]
-        self._firsts = [b""]
-        self._changes = 0
-        self._dropped: list[Block] = []
-        self._digest = 0
-        self.cells = 0
-        self.bytes = 0
-        self.bulk_bytes: dict[int, int] = {}
-
-    @property
-    def digest(self) -> int:
-        """The digest of all cells, 64 bits."""
-        return self._digest & DIGEST_MASK
+class Tablet(BlockList):
+    """Cells in key order."""
 
     # ------------------------------------------------------------------ reading
 
@@ -301,76 +282,7 @@ class Tablet:
             self._join(number)
         return before - self.cells
 
-    def clear(self) -> None:
-        """Delete every cell; their memory is freed by `release_dropped`."""
-        self._changes += 1
-        self._dropped += self._blocks
-        self._blocks, self._firsts = [Block(self._stamp)], [b""]
-        self._digest = self.cells = self.bytes = 0
-        self.bulk_bytes = {}
-
-    @property
-    def has_dropped(self) -> bool:
-        """Whether deleted blocks wait to be freed by `release_dropped`."""
-        return bool(self._dropped)
-
-    def release_dropped(self, blocks: int = 4) -> bool:
-        """Free the memory of a few deleted blocks; whether there are more. Freeing a big row at once would take long."""
-        del self._dropped[-blocks:]
-        return bool(self._dropped)
-
-    # ------------------------------------------------------------------ snapshots and loading
-
-    def snapshot(self) -> Snapshot:
-        """The tablet as it is now."""
-        self._stamp += 1
-        self._snapshots += 1
-        return Snapshot(self, list(self._blocks))
-
-    def release_snapshot(self) -> None:
-        """One snapshot is no longer read."""
-        self._snapshots -= 1
-        assert self._snapshots >= 0
-
-    def load(self, keys: list[bytes], packed: list[bytes]) -> None:
-        """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them.
-
-        `ValueError`, `TypeError` if they are no cells, or not in order.
-        """
-        for begin in range(0, len(keys), MOST_CELLS):
-            block = Block(self._stamp)
-            block.order = tuple(keys[begin : begin + MOST_CELLS])
-            block.cells = dict(zip(block.order, packed[begin : begin + MOST_CELLS], strict=True))
-            if any(map(gt, block.order, islice(block.order, 1, None))) or len(block.cells) < len(block.order):
-                raise ValueError("the cells are not in order")
-            for key, cell in block.cells.items():
-                if len(cell) < CELL_HEAD.size:
-                    raise ValueError("a cell is shorter than its version")
-                block.digest += cell_digest(key, cell)
-                block.bytes += cell_bytes(key, cell)
-                if cell[16] == BULK:
-                    block.bulk += 1
-                    self._count_bulk(cell, 1)
-            if self._blocks[-1].cells:
-                if self._blocks[-1].ordered()[-1] >= block.order[0]:
-                    raise ValueError("the cells are not in order")
-                self._blocks.append(block)
-                self._firsts.append(block.order[0])
-            else:
-                self._blocks[-1] = block
-            self._add_totals(block, 1)
-
     # ------------------------------------------------------------------ inside
-
-    def _own(self, number: int) -> Block:
-        """The block in a form that no snapshot shares."""
-        block = self._blocks[number]
-        if block.stamp != self._stamp:
-            if self._snapshots:
-                block = self._blocks[number] = block.copy(self._stamp)
-            else:
-                block.stamp = self._stamp
-        return block
 
     def _put(self, key: bytes, packed: bytes, newer_only: bool = False, any_version: bool = False) -> None:
         # The hottest code of a node: digest and sizes are spelled out here, for cells without bulk values.
@@ -443,51 +355,3 @@ class Tablet:
 
     def _delete_row(self, row: str, unless_newer_than: bytes | None) -> None:
         self.delete_range(cell_key(row, ""), row_end(row), unless_newer_than)
-
-    def _drop_block(self, number: int) -> None:
-        block = self._blocks[number]
-        self._changes += 1
-        self._add_totals(block, -1)
-        if block.bulk:
-            for packed in block.cells.values():
-                if packed[16] == BULK:
-                    self._count_bulk(packed, -1)
-        self._dropped.append(block)
-        if len(self._blocks) == 1:
-            self._blocks[0] = Block(self._stamp)
-            return
-        del self._blocks[number]
-        del self._firsts[number]
-        self._firsts[0] = b""
-
-    def _add_totals(self, block: Block, sign: int) -> None:
-        self._digest += sign * block.digest
-        self.bytes += sign * block.bytes
-        self.cells += sign * len(block.cells)
-
-    def _count_bulk(self, packed: bytes, sign: int) -> None:
-        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
-        left = self.bulk_bytes.get(segment, 0) + sign * length
-        if left:
-            self.bulk_bytes[segment] = left
-        else:
-            del self.bulk_bytes[segment]
-
-    def _split(self, number: int) -> None:
-        """Split a full block: in halves, but keep it full when keys arrive in order at the tablet's end."""
-        block = self._blocks[number]
-        at_end = number == len(self._blocks) - 1 and next(reversed(block.cells)) == block.ordered()[-1]
-        upper = Block(self._stamp)
-        upper.take_from(block, len(block.cells) - 1 if at_end else len(block.cells) // 2)
-        self._blocks.insert(number + 1, upper)
-        self._firsts.insert(number + 1, upper.ordered()[0])
-
-    def _join(self, number: int) -> None:
-        """Join a small block with a neighbour if the two fit half a block."""
-        left = number - 1 if number > 0 else 0
-        if len(self._blocks[left].cells) + len(self._blocks[left + 1].cells) > MOST_CELLS // 2:
-            return
-        upper = self._own(left + 1)
-        self._own(left).take_from(upper, 0)
-        del self._blocks[left + 1]
-        del self._firsts[left + 1]

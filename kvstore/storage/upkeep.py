@@ -13,11 +13,11 @@ The order that keeps log and checkpoints safe:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from kvstore.storage.checkpoint import CheckpointWriter, Head, Pause
 from kvstore.storage.compaction import compact, compaction_due
-from kvstore.storage.engine import HOLD, Engine
+from kvstore.storage.engine import HOLD, Doomed, Engine
 from kvstore.storage.failures import CorruptValue, DiskFailed
 from kvstore.storage.files import TOO_MANY_FILES
 from kvstore.storage.manifest import Manifest, write_manifest
@@ -40,7 +40,7 @@ def next_job(engine: Engine) -> tuple[str, Job] | None:
             return "free", _free(replica)
     engine.dropped.clear()
     if not _is_held(engine):
-        if engine.doomed and engine.doomed[0][0] <= engine.wal.synced:
+        if _removable(engine):
             return "remove", _holding(engine, _remove_doomed(engine))
         if _releasable(engine) or _start_is_behind(engine):
             return "release", _holding(engine, release(engine))
@@ -104,7 +104,7 @@ def _holding(engine: Engine, job: Job) -> Job:
 
 def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
     """Write a checkpoint of an intact replica as it is now. Given up when the replica ends, learns or is damaged meanwhile."""
-    assert replica.may_checkpoint
+    assert may_checkpoint(engine, replica)
     number = engine.next_checkpoint
     engine.next_checkpoint += 1
     path = engine.checkpoint_path(replica.id, number)
@@ -144,6 +144,24 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
         yield lambda: engine.files.unlink(engine.checkpoint_path(replica.id, old.number))
 
 
+def split_off(engine: Engine, tablet_id: int) -> list[DiskReplica]:
+    """The replicas without a checkpoint of their own that replay makes from this tablet's."""
+    return [replica for replica in engine.tablets.values() if tablet_id in replica.sources]
+
+
+def may_checkpoint(engine: Engine, replica: DiskReplica) -> bool:
+    """Whether a checkpoint may be made: nothing in its state, nor in that of others, needs the one before."""
+    return replica.may_checkpoint and not split_off(engine, replica.id)
+
+
+def _first_to_do(engine: Engine, replica: DiskReplica) -> DiskReplica | None:
+    """Whose checkpoint comes first if this one's is due: of what was split off it, and has none; None: it has to wait."""
+    waited_for = split_off(engine, replica.id)
+    if not waited_for:
+        return replica if replica.may_checkpoint else None
+    return next(filter(None, (_first_to_do(engine, other) for other in waited_for)), None)
+
+
 def _head(engine: Engine, replica: DiskReplica, number: int) -> Head:
     # Replay begins at the first entry that is not applied; with none, at what is logged next: all before is in the snapshot.
     place = replica.logged[0].position if replica.logged else engine.wal.position
@@ -181,23 +199,26 @@ def _checkpoint_failed(engine: Engine, path: str, error: OSError | CorruptValue)
 
 
 def _checkpoint_due(engine: Engine) -> DiskReplica | None:
-    options = engine.options
     if engine.is_full:
         return None
+    return next(filter(None, (_first_to_do(engine, replica) for replica in _worth_a_checkpoint(engine))), None)
+
+
+def _worth_a_checkpoint(engine: Engine) -> Iterator[DiskReplica]:
+    options = engine.options
     intact = [r for r in engine.tablets.values() if r.may_checkpoint and r.dirty_from is not None]
     for replica in intact:
         if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
-            return replica
+            yield replica
     for replica in sorted(intact, key=_dirty_from):
         bound = min(options.replay_most, max(options.replay_fair, REPLAY_WORTH * replica.checkpoint_bytes))
         if _log_since(engine, replica) > bound and _would_advance(engine, replica):
-            return replica
+            yield replica
     for replica in intact:
         # segments in which no value lives any more, but which the last checkpoint still points into
         held = [g for g in replica.checkpoint_segments if g not in replica.tablet.bulk_bytes]
         if len(held) * options.wal.segment_size >= max(4 * options.wal.segment_size, 2 * replica.checkpoint_bytes):
-            return replica
-    return None
+            yield replica
 
 
 def _dirty_from(replica: DiskReplica) -> Position:
@@ -225,7 +246,7 @@ def needed_log_start(engine: Engine) -> Position:
     synced = Position(engine.wal.synced >> 32, engine.wal.synced & 0xFFFFFFFF)
     needed = [r.dirty_from for r in engine.tablets.values() if r.dirty_from is not None]
     # the record that dropped a tablet stays until the tablet's checkpoint is gone, or the tablet would come back
-    needed += [Position(segment, FIRST_RECORD) for _, segment, _ in engine.doomed]
+    needed += [Position(doomed.segment, FIRST_RECORD) for doomed in engine.doomed]
     return min([synced, *needed])
 
 
@@ -266,12 +287,21 @@ def release(engine: Engine) -> Job:
         yield engine.wal.begin_retiring(generation)
 
 
+def _removable(engine: Engine) -> list[Doomed]:
+    """Checkpoints of dropped tablets that nobody needs: their dropping is durable, and so is all that was split off them."""
+    return [d for d in engine.doomed if d.lsn <= engine.wal.synced and not split_off(engine, d.tablet)]
+
+
 def _remove_doomed(engine: Engine) -> Job:
     """Remove the checkpoints of tablets that were dropped, now that the dropping is durable."""
-    gone = [d for d in engine.doomed if d[0] <= engine.wal.synced]
-    for _, _, path in gone:
-        if engine.files.exists(path):
-            engine.files.unlink(path)
+    gone = _removable(engine)
+    # That nobody needs them may be due to a record that is not on disk: what was split off was dropped as well, or is damaged.
+    needs_log = engine.wal.appended
+    while engine.wal.synced < needs_log:
+        yield None
+    for doomed in gone:
+        if engine.files.exists(doomed.path):
+            engine.files.unlink(doomed.path)
         yield None
     yield lambda: engine.files.fsync_dir(f"{engine.folder}/checkpoints")
     engine.doomed = [d for d in engine.doomed if d not in gone]
