@@ -83,6 +83,7 @@ class ReplicaReport:
     cut short): it is then never promoted. `epoch` and `sequence` are the last entry's in its log, `commit` the last it
     knows to be committed, `digest` the tablet's there (None: not stated). `known_epoch` is the epoch of the
     newest configuration of the tablet that the node knows. Of its `bytes`, `bulk_bytes` are of values that are not in memory.
+    `range_version` is the replica's own: below a configuration's, it has not been split yet as that one says.
     """
 
     tablet: int
@@ -97,6 +98,7 @@ class ReplicaReport:
     digest: int | None = None
     known_epoch: int = 0
     bulk_bytes: int = 0
+    range_version: int = 0
 
 
 # ---------------------------------------------------------------- between nodes, about one tablet
@@ -370,6 +372,7 @@ class SplitDeclined:
     tablet: int
     epoch: int
     sender: Member
+    row: str | None
     reason: str
 
 

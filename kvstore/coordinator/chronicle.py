@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kvstore import rebuild_after
+from kvstore import rebuild_after, split_above
 from kvstore.messages import Configuration, Member
 
 
@@ -27,6 +27,8 @@ def in_words(record: dict[str, Any], configurations: list[Configuration]) -> Ite
         yield f"replicas of nodes that are gone are rebuilt elsewhere: {rebuild_after.in_words(record['seconds'])}"
     elif kind == "spread":
         yield f"replicas and leads spread over the nodes that are there: {'on' if record['on'] else 'off'}"
+    elif kind == "split_above":
+        yield f"tablets are split by themselves: {split_above.in_words(record['bytes'])}"
     yield from record.get("because", ())
     for configuration in configurations:
         yield _configuration_in_words(configuration)

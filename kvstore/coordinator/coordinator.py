@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvstore import rebuild_after, settings
+from kvstore import rebuild_after, settings, split_above
 from kvstore.codec import reader, writer
 from kvstore.coordinator import moving, placement, spreading
 from kvstore.coordinator.effects import Connection, Effect, Journal, Reply, SendNode
@@ -20,7 +20,8 @@ from kvstore.coordinator.handback import hand_back
 from kvstore.coordinator.membership import Membership
 from kvstore.coordinator.rebuilding import rebuildings
 from kvstore.coordinator.report import status_report
-from kvstore.errors import BadRequest
+from kvstore.coordinator.splitting import Splitting, Told, came_of, check_row, follow, halves, may_ask, refused
+from kvstore.errors import BadRequest, StoreError
 from kvstore.keys import GroupRule, checked
 from kvstore.messages import (
     ChangeAnswer,
@@ -40,9 +41,14 @@ from kvstore.messages import (
     ReplicaDamaged,
     SetDisabled,
     SetRebuildAfter,
+    SetSplitAbove,
     SetSpread,
+    SplitDeclined,
+    SplitRequest,
+    SplitTablet,
     Status,
     TabletMap,
+    WasSplit,
     WithdrawMove,
 )
 
@@ -56,7 +62,7 @@ _DEFAULTS = _write_configuration(Configuration(0, "", None, 0, 0, None, ()))
 class Creation:
     """What a new cluster is to be. `splits` are the first rows of all tablets but the first, in order. `rebuild_after`: seconds
     after which a gone node's replicas are rebuilt elsewhere; None: never. `spread`: whether nodes that join get their share by
-    themselves."""
+    themselves. `split_above`: bytes in memory from which on a tablet is split by itself; None: never."""
 
     cluster: str
     group_rule: str
@@ -66,6 +72,7 @@ class Creation:
     nodes_expected: int
     rebuild_after: float | None = settings.REBUILD_AFTER
     spread: bool = settings.SPREAD
+    split_above: int | None = settings.SPLIT_ABOVE
 
     def check(self) -> None:
         """Raise `BadRequest` with what is wrong, if anything is."""
@@ -80,6 +87,7 @@ class Creation:
         if self.replication > self.nodes_expected:
             raise BadRequest(f"{self.nodes_expected} nodes cannot hold {self.replication} replicas")
         rebuild_after.check(self.rebuild_after)
+        split_above.check(self.split_above)
 
 
 class Coordinator:
@@ -97,6 +105,7 @@ class Coordinator:
         """When each tablet's configuration was decided, or when this coordinator began: its steadiness counts from there."""
         self._handed_back_at = now
         self._connections: dict[Connection, str] = {}
+        self._splitting = Splitting()
         for record in records:
             self._restore(record)
         if not self._cluster:
@@ -114,6 +123,7 @@ class Coordinator:
                     "nodes_expected": creation.nodes_expected,
                     "rebuild_after": creation.rebuild_after,
                     "spread": creation.spread,
+                    "split_above": creation.split_above,
                 }
             )
 
@@ -126,10 +136,14 @@ class Coordinator:
             for configuration in configurations_in(record):
                 self._configurations[configuration.tablet] = configuration
                 self._changed_at[configuration.tablet] = self._membership.now
+                if configuration.born is not None:
+                    self._membership.born(configuration.tablet, configuration.born)
         elif record["kind"] == "rebuild_after":
             self._cluster = {**self._cluster, "rebuild_after": record["seconds"]}
         elif record["kind"] == "spread":
             self._cluster = {**self._cluster, "spread": record["on"]}
+        elif record["kind"] == "split_above":
+            self._cluster = {**self._cluster, "split_above": record["bytes"]}
         else:
             self._membership.restore(record)
 
@@ -148,7 +162,10 @@ class Coordinator:
     # -- nodes
 
     def from_node(
-        self, connection: Connection, message: Register | Heartbeat | ChangeRequest | ReplicaDamaged, now: float
+        self,
+        connection: Connection,
+        message: Register | Heartbeat | ChangeRequest | ReplicaDamaged | SplitRequest | SplitDeclined,
+        now: float,
     ) -> None:
         """A message of a node. `connection` is remembered from a `Register`, for what is to be sent to that run."""
         self._membership.clock(now)
@@ -164,6 +181,10 @@ class Coordinator:
                 self._decide()
         elif isinstance(message, ChangeRequest):
             self._change(connection, message)
+        elif isinstance(message, SplitRequest):
+            self._split(connection, message)
+        elif isinstance(message, SplitDeclined):
+            self._answer(self._splitting.declined(message))
         else:
             self._damaged(message)
 
@@ -202,6 +223,28 @@ class Coordinator:
             self._adopt([again])
         self._decide()
 
+    def _split(self, connection: Connection, request: SplitRequest) -> None:
+        """Every answer is a configuration of a higher epoch: what cannot be granted never will be."""
+        now = self._configurations.get(request.tablet)
+        if now is None:
+            return
+        if not may_ask(now, request, self._membership):
+            newest = list(self._configurations.values())
+            self._out.append(SendNode(connection, Configure(newest, self._addresses())))
+            return
+        rule = GroupRule(self._cluster["group_rule"])
+        try:
+            parent, child = halves(now, request, max(self._configurations) + 1, rule, self._membership)
+        except BadRequest as error:
+            self._adopt([follow(now, self._membership)], [f"tablet {now.tablet} is not split: {error}"])
+            return
+        words = f"tablet {now.tablet} is split at {request.row!r}: the rows from there on are tablet {child.tablet}"
+        self._adopt([parent, child], [words])
+        self._answer(self._splitting.done(child))
+
+    def _answer(self, told: Iterable[Told]) -> None:
+        self._out.extend(Reply(token, answer) for token, answer in told)
+
     def _addresses(self) -> dict[str, str]:
         nodes = self._membership.nodes.values()
         return {node.name: node.runs[node.current].address for node in nodes if node.current}
@@ -231,7 +274,8 @@ class Coordinator:
         """New configurations: durable first, then told to everybody. `because`: sentences for the chronicle."""
         for configuration in configurations:
             before = self._configurations.get(configuration.tablet)
-            assert configuration.epoch == (before.epoch if before else 0) + 1
+            begins = configuration.since if configuration.born is not None else 1
+            assert configuration.epoch == (before.epoch + 1 if before else begins)
             if before is not None:
                 self._note_faults(before, configuration)
         record = _configurations_record(configurations)
@@ -269,6 +313,14 @@ class Coordinator:
             step = spreading.next_step(configurations.values(), self._changed_at, self._membership)
             self._take([step] if step is not None else [])
 
+    def _propose(self) -> None:
+        """Have primaries ask for the splits that somebody waits for, or that are due."""
+        self._answer(self._splitting.given_up(self._membership.now))
+        above = self._cluster.get("split_above", settings.SPLIT_ABOVE)
+        for primary, proposal in self._splitting.proposals(self._configurations.values(), self._membership, above):
+            ways = [connection for connection, name in self._connections.items() if name == primary.node]
+            self._out.extend(SendNode(way, proposal) for way in ways[-1:])
+
     def _take(self, steps: list[moving.Step]) -> None:
         if steps:
             self._adopt([step.configuration for step in steps], [step.words for step in steps])
@@ -282,6 +334,7 @@ class Coordinator:
         self._membership.clock(now)
         self._decide()
         self._place()
+        self._propose()
 
     # -- requests
 
@@ -294,8 +347,10 @@ class Coordinator:
         | ProcessExited
         | SetRebuildAfter
         | SetSpread
+        | SetSplitAbove
         | MoveReplica
-        | WithdrawMove,
+        | WithdrawMove
+        | SplitTablet,
         now: float,
     ) -> None:
         """A client's, console's or supervisor's request, answered once with `Reply`."""
@@ -316,6 +371,12 @@ class Coordinator:
             return
         if isinstance(message, MoveReplica | WithdrawMove):
             self._out.append(Reply(token, self._told_to_move(message)))
+            return
+        if isinstance(message, SetSplitAbove):
+            self._out.append(Reply(token, self._told_to_split_above(message.bytes)))
+            return
+        if isinstance(message, SplitTablet):
+            self._told_to_split(token, message)
             return
         if isinstance(message, SetDisabled):
             if message.node not in self._membership.nodes:
@@ -341,6 +402,39 @@ class Coordinator:
         rebuild_after.check(seconds)
         if seconds != self._cluster.get("rebuild_after", settings.REBUILD_AFTER):
             self._record({"kind": "rebuild_after", "seconds": seconds})
+
+    def _told_to_split_above(self, size: int | None) -> Done | Refused:
+        try:
+            self.split_above(size)
+        except BadRequest as error:
+            return refused(error)
+        return Done()
+
+    def split_above(self, size: int | None) -> None:
+        """From now on tablets with more bytes in memory are split by themselves; None: never. `BadRequest`."""
+        split_above.check(size)
+        if size != self._cluster.get("split_above", settings.SPLIT_ABOVE):
+            self._record({"kind": "split_above", "bytes": size})
+
+    def _told_to_split(self, token: object, message: SplitTablet) -> None:
+        """Answered when it has come about, was declined, or takes too long."""
+        now = self._configurations.get(message.tablet)
+        try:
+            if now is None:
+                raise BadRequest(f"there is no tablet {message.tablet}")
+            if now.range_version != message.range_version:
+                child = came_of(message, self._configurations.values())
+                if child is None:
+                    raise BadRequest(f"tablet {message.tablet} never had the range version {message.range_version}")
+                self._answer([(token, WasSplit(child.tablet, child.start))])
+                return
+            if message.row is not None:
+                check_row(now, message.row, GroupRule(self._cluster["group_rule"]))
+            self._splitting.wanted(token, message, now, self._membership.now)
+        except StoreError as error:
+            self._answer([(token, refused(error))])
+            return
+        self._propose()
 
     def spread(self, on: bool) -> None:
         """From now on replicas and leads are spread over the nodes that are there, or stay where they are."""

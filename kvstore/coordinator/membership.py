@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvstore import settings
-from kvstore.messages import Heartbeat, Member, Register, ReplicaReport
+from kvstore.messages import Birth, Heartbeat, Member, Register, ReplicaReport
 
 Record = dict[str, Any]
 
@@ -74,6 +74,7 @@ class Membership:
         self._now = now
         self._listened = 0.0
         self.nodes: dict[str, Node] = {}
+        self._births: dict[int, Birth] = {}
 
     def clock(self, now: float) -> None:
         """What follows is judged as of `now`."""
@@ -280,13 +281,28 @@ class Membership:
         way, say that it is learning: they count no more."""
         self.nodes[member.node].vouched[tablet] = epoch
 
+    def born(self, tablet: int, birth: Birth) -> None:
+        """The tablet was split off another."""
+        self._births[tablet] = birth
+
     def intact(self, name: str, tablet: int) -> bool:
-        """Whether the node's replica holds what it acknowledged, as far as the node itself knows."""
+        """Whether the node's replica holds what it acknowledged, as far as the node itself knows.
+
+        Until it has split its replica of a tablet, that is also its replica of those that were split off.
+        """
         node = self.nodes.get(name)
-        report = node.reports.get(tablet) if node else None
-        if node is None or report is None:
+        if node is None:
             return False
-        return report.intact or report.known_epoch < node.vouched.get(tablet, 0)
+        report = node.reports.get(tablet)
+        if report is not None:
+            return report.intact or report.known_epoch < node.vouched.get(tablet, 0)
+        birth = self._births.get(tablet)
+        if birth is None:
+            return False
+        whole = node.reports.get(birth.parent)
+        if whole is not None and whole.range_version >= birth.range_version:
+            return False  # it has split, and has no such replica
+        return self.intact(name, birth.parent)
 
     def damaged(self, member: Member, tablet: int) -> None:
         """The run says that its replica is damaged."""

@@ -6,7 +6,7 @@
 The file of `--create-with` says what a new cluster is to be, and is not looked at when there is one already:
 
     {"cluster": "penncloud", "group_rule": "…", "splits": ["m"], "replication": 3, "min_in_sync": 1, "rebuild_after": 300,
-     "spread": true}
+     "spread": true, "split_above": "512M"}
 
 `--rebuild-after` (seconds, or `never`) counts for a new cluster, and changes that of one that is there.
 
@@ -25,7 +25,7 @@ from typing import Any
 import gevent
 import gevent.event
 
-from kvstore import clock, messages, rebuild_after, settings
+from kvstore import clock, messages, rebuild_after, settings, split_above
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
 from kvstore.coordinator.chronicle import in_words
@@ -43,12 +43,21 @@ from kvstore.wire import encode, read_message
 NAME = "coordinator"
 """What it proves itself as in the handshake."""
 _TICK = 0.02
-_FROM_NODES = (messages.Register, messages.Heartbeat, messages.ChangeRequest, messages.ReplicaDamaged)
+_FROM_NODES = (
+    messages.Register,
+    messages.Heartbeat,
+    messages.ChangeRequest,
+    messages.ReplicaDamaged,
+    messages.SplitRequest,
+    messages.SplitDeclined,
+)
 _REQUESTS = (
     messages.GetMap,
     messages.GetStatus,
     messages.SetDisabled,
     messages.SetRebuildAfter,
+    messages.SetSplitAbove,
+    messages.SplitTablet,
     messages.SetSpread,
     messages.MoveReplica,
     messages.WithdrawMove,
@@ -159,7 +168,7 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
         raise BadRequest(f"the creation file {path} cannot be read: {error}") from error
     if not isinstance(plan, dict):
         raise BadRequest(f"the creation file {path} must hold one object")
-    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync", "rebuild_after", "spread"}
+    known = {"cluster", "group_rule", "splits", "replication", "min_in_sync", "rebuild_after", "spread", "split_above"}
     if unknown := set(plan) - known:
         raise BadRequest(f"the creation file {path} has the unknown key {sorted(unknown)[0]!r}")
     try:
@@ -172,6 +181,7 @@ def read_creation(path: str, nodes_expected: int) -> Creation:
             nodes_expected=nodes_expected or int(plan.get("replication", 3)),
             rebuild_after=rebuild_after.parse(str(plan.get("rebuild_after", settings.REBUILD_AFTER))),
             spread=_flag(plan, "spread", settings.SPREAD),
+            split_above=split_above.parse(str(plan.get("split_above", settings.SPLIT_ABOVE))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"the creation file {path} is not in order: {error!r}") from error

@@ -131,6 +131,8 @@ class Replica:
             recovery=self.catchup.progress if self.catchup is not None and not self.catchup.finished else None,
             digest=disk.tablet.digest,
             known_epoch=self.configuration.epoch if self.configuration is not None else 0,
+            bulk_bytes=sum(disk.tablet.bulk_bytes.values()),
+            range_version=disk.range_version,
         )
 
     # ---------------------------------------------------------------- configurations
