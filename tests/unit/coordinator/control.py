@@ -38,6 +38,10 @@ class Control:
         self.stores = {name: f"{name}-store" for name in self.boots}
         self.intact = dict.fromkeys(self.boots, True)
         self.disk_age = dict.fromkeys(self.boots, 0.0)
+        self.bytes: dict[int, int] = {}
+        """Of a tablet; 0 if nothing is said."""
+        self.disk_free: dict[str, float] = {}
+        """Of a node; unknown if nothing is said."""
         self.leaving: set[str] = set()
         self.up: set[str] = set()
         self.told: list[Configuration] = []
@@ -126,10 +130,14 @@ class Control:
         """Heartbeats of the nodes that are up, or of `names`."""
         for name in names.split() or sorted(self.up):
             reports = [
-                ReplicaReport(tablet, self.intact[name], "", 0, 0, 0, known_epoch=c.epoch)
+                ReplicaReport(
+                    tablet, self.intact[name], "", 0, 0, 0, bytes=self.bytes.get(tablet, 0), known_epoch=c.epoch
+                )
                 for tablet, c in self.coordinator._configurations.items()
             ]
-            message = Heartbeat(self.member(name), self.disk_age[name], reports, {}, leaving=name in self.leaving)
+            figures = {"disk_free": self.disk_free[name]} if name in self.disk_free else {}
+            member, age = self.member(name), self.disk_age[name]
+            message = Heartbeat(member, age, reports, figures, leaving=name in self.leaving)
             self.coordinator.from_node(name, message, self.now)
             self.take()
 
