@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -33,8 +34,9 @@ class Cluster:
         real_engine: bool = False,
         rebuild_after: float | None = None,
         late: int = 0,
+        spread: bool = False,
     ) -> None:
-        """`late`: the last so many nodes join some seconds after the others."""
+        """`late`: the last so many nodes join some seconds after the others. `spread`: data and leads spread by themselves."""
         self.real_engine = real_engine
         self.world = World(seed)
         self.network = Network(self.world)
@@ -44,7 +46,10 @@ class Cluster:
         self.rebuild_after = rebuild_after
         self._late = late
         expected = nodes - late
-        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, expected, rebuild_after)
+        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, expected, rebuild_after, spread)
+        self.spread = spread
+        self.moves = 0
+        """Moves of a replica that have come to their end."""
         self.coordinator = CoordinatorMachine(self, creation)
         self.nodes: dict[str, NodeMachine] = {}
         for index in range(1, nodes + 1):
@@ -162,6 +167,8 @@ class Cluster:
             if configuration.epoch != (before.epoch if before else 0) + 1:
                 raise Broken(f"epoch {configuration.epoch} after {before}")
             self.configurations[configuration.tablet] = configuration
+            if before is not None and before.leaving and before.leaving not in configuration.replicas:
+                self.moves += 1
             self.world.note("coord", "decides", brief(configuration))
 
     def moved(self, node: NodeMachine, tablet: int, replica: DiskReplica) -> None:
@@ -208,14 +215,34 @@ class Cluster:
         return bool(self.configurations)
 
     def out_of_place(self) -> list[str]:
-        """What is not where it belongs, in words: leads, and copies of nodes whose place another has taken."""
-        found = []
+        """What is not where it belongs, in words: leads, copies of nodes whose place another has taken, and what should have
+        spread."""
+        found = self._uneven() if self.spread else []
         for tablet, configuration in self.configurations.items():
             if configuration.primary is None or configuration.primary.node != configuration.replicas[0]:
                 found.append(f"tablet {tablet} is not led by {configuration.replicas[0]}")
             for name, node in self.nodes.items():
                 if node.engine is not None and name not in configuration.replicas and tablet in node.engine.tablets:
                     found.append(f"{name} still has a copy of tablet {tablet}")
+        return found
+
+    def _uneven(self) -> list[str]:
+        """Nodes that hold more than others, and orders that could be more even."""
+        present = list(self.configurations.values())
+        held = Counter(name for now in present for name in now.replicas)
+        first = Counter(now.replicas[0] for now in present)
+        found = [
+            f"{name} holds {held[name]}, and {other} {held[other]}"
+            for name in self.nodes
+            for other in self.nodes
+            if held[name] >= held[other] + 2
+        ]
+        found += [
+            f"{now.replicas[0]} is first of {first[now.replicas[0]]}, and {name} of {first[name]}"
+            for now in present
+            for name in now.replicas
+            if first[now.replicas[0]] >= first[name] + 2
+        ]
         return found
 
     def holders(self, tablet: int) -> list[str]:
@@ -260,4 +287,6 @@ def brief(configuration: Configuration) -> str:
     return (
         f"tablet {configuration.tablet} epoch {configuration.epoch}: {primary} leads {runs(configuration.in_sync)}"
         f" learners [{runs(configuration.learners)}] former [{runs(configuration.former)}]"
+        f" belongs to {','.join(configuration.replicas)}"
+        + (f", leaves {configuration.leaving}" if configuration.leaving else "")
     )

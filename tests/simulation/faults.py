@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvstore.messages import SetDisabled
+from kvstore.messages import MoveReplica, SetDisabled, WithdrawMove
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 
@@ -35,6 +35,7 @@ class Faults:
             (2, self._empty_disk),
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
+            (12 if len(cluster.nodes) > 3 else 0, self._move),
             (2, self._lossy),
             (2, self._slow_network),
         ]
@@ -127,6 +128,19 @@ class Faults:
                 self._later(0.3, 0.6, lambda: self._set_disabled(name, disabled))
 
         self._cluster.tell_coordinator("operator", SetDisabled(name, disabled), answered)
+
+    def _move(self) -> None:
+        """An operator moves a replica to some node, which may be one that cannot have it, or has thought better of it."""
+        if not self._cluster.configurations:
+            return
+        now = self._world.random.choice(list(self._cluster.configurations.values()))
+        request: MoveReplica | WithdrawMove = MoveReplica(
+            now.tablet, self._world.random.choice(now.replicas), self._node().name
+        )
+        if now.leaving and self._world.random.random() < 0.3:
+            request = WithdrawMove(now.tablet)
+        self._world.note("operator", "wants", request)
+        self._cluster.tell_coordinator("operator", request, lambda answer: None)
 
     # ---------------------------------------------------------------- disks
 

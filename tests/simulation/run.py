@@ -40,6 +40,7 @@ class Plan:
     late: int = 0
     """So many of the nodes join while the faults go on."""
     real_engine: bool = False
+    spread: bool = False
     quiet: bool = False
     """When the faults are over the clients wait until all is whole: what only their writes would set going again stands still
     and is seen. Half of the values are large, so that a learner has to wait for its disk."""
@@ -56,6 +57,8 @@ class Outcome:
     failed: int
     compared: int
     epochs: int
+    moves: int = 0
+    """Replicas that went to another node, as an operator asked or to spread."""
     fingerprint: str = ""
     """Of everything that happened, for comparing two replays."""
 
@@ -74,6 +77,7 @@ def plan_of(seed: int) -> Plan:
     plan = shapes[seed % len(shapes)]
     plan.real_engine = seed % 5 == 4
     plan.quiet = seed % 4 == 2
+    plan.spread = seed % 3 != 0
     return plan
 
 
@@ -81,7 +85,15 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
     """Play one run."""
     plan = plan or plan_of(seed)
     cluster = Cluster(
-        seed, plan.nodes, plan.tablets, 3, plan.min_in_sync, plan.real_engine, plan.rebuild_after, plan.late
+        seed,
+        plan.nodes,
+        plan.tablets,
+        3,
+        plan.min_in_sync,
+        plan.real_engine,
+        plan.rebuild_after,
+        plan.late,
+        plan.spread,
     )
     groups = [f"g{index}" for index in range(plan.groups)]
     large = 0.5 if plan.quiet else 0.05
@@ -105,6 +117,7 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         sum(client.failed for client in clients),
         cluster.entries_compared,
         sum(configuration.epoch for configuration in cluster.configurations.values()),
+        cluster.moves,
         _fingerprint(cluster, clients),
     )
 
@@ -117,6 +130,7 @@ def _small_limits() -> Iterator[None]:
         (settings, "LEAD_STEADY", 1.5),
         (settings, "LEAD_STEADY_MOST", 3.0),
         (settings, "HAND_BACK_PAUSE", 0.2),
+        (settings, "SPREAD_STEADY", 0.3),
         (settings, "SCAN_PAGE_CELLS", 7),
         (reads, "COARSE_CELLS", 5),
         (reads, "COARSE_PART_CELLS", 12),
