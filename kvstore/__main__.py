@@ -11,6 +11,10 @@
         scan [START [END]]     list cells (--prefix, --limit, --reverse, --keys-only)
         status [--json]        nodes and tablets
         rebuild-after SECONDS  when a gone node's replicas are rebuilt on a spare one (`never`: not at all)
+        split TABLET [ROW]     cut a tablet in two: at ROW, or near the middle of its bytes
+        split-above BYTES      from which size on tablets are split by themselves (`64M`; `never`: not at all)
+        move TABLET FROM TO    move a tablet's replica from one node to another (`move TABLET --withdraw`: let it stay)
+        spread on|off          whether replicas and leads spread by themselves over the nodes that are there
         shell                  these commands, one a line
 
 What fails says why in one sentence on standard error; the exit status is then 1.

@@ -51,7 +51,7 @@ class Admin:
         """Everything that the coordinator knows, as plain data.
 
         {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s",
-                     "rebuild_after_s": seconds or None: never, "spread"},
+                     "rebuild_after_s": seconds or None: never, "spread", "split_above": bytes or None: never},
          "nodes": [{"id", "address", "pid", "incarnation", "state": "up" | "suspect" | "down" | "disabled" | "draining",
                     "disabled", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free", "memory_bytes", "cells", "bytes",
                     "primary_of", "secondary_of", "learner_of", "replica_of", "rebuilt_in_s": seconds or None}],

@@ -6,10 +6,11 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kvstore import rebuild_after, settings
+from kvstore import rebuild_after, settings, split_above
 from kvstore.admin import Admin
 from kvstore.client import Client, connect
 from kvstore.errors import BadRequest, StoreError
@@ -50,6 +51,18 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
     status.add_argument("--json", action="store_true")
     rebuild = commands.add_parser("rebuild-after", help="when a gone node's replicas are rebuilt on a spare one")
     rebuild.add_argument("seconds", help="so many seconds after it was missed; or never")
+    split = commands.add_parser("split", help="cut a tablet in two")
+    split.add_argument("tablet", type=int)
+    split.add_argument("row", nargs="?", help="the first row of the new tablet; if none is given, near the middle")
+    above = commands.add_parser("split-above", help="from which size on tablets are split by themselves")
+    above.add_argument("size", help="bytes in memory, as 64M or 1GiB; or never")
+    move = commands.add_parser("move", help="move a tablet's replica from one node to another")
+    move.add_argument("tablet", type=int)
+    move.add_argument("source", nargs="?", metavar="FROM", help="the node that has it")
+    move.add_argument("target", nargs="?", metavar="TO", help="the node that is to have it")
+    move.add_argument("--withdraw", action="store_true", help="let the one that is on its way stay where it was")
+    spread = commands.add_parser("spread", help="whether replicas and leads spread by themselves")
+    spread.add_argument("on", choices=("on", "off"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +168,41 @@ def _rebuild_after(admin: Admin, options: argparse.Namespace) -> int:
     return 0
 
 
-_CONTROL = {"status": _status, "rebuild-after": _rebuild_after}
+def _split(admin: Admin, options: argparse.Namespace) -> int:
+    made = admin.split(options.tablet, options.row)
+    print(f"tablet {made.child} begins at {made.row!r}")
+    return 0
+
+
+def _split_above(admin: Admin, options: argparse.Namespace) -> int:
+    admin.split_above(split_above.parse(options.size))
+    return 0
+
+
+def _move(admin: Admin, options: argparse.Namespace) -> int:
+    named = [name for name in (options.source, options.target) if name is not None]
+    if len(named) != (0 if options.withdraw else 2):
+        raise BadRequest("to move a replica: move TABLET FROM TO; to let it stay where it was: move TABLET --withdraw")
+    if options.withdraw:
+        admin.withdraw_move(options.tablet)
+    else:
+        admin.move(options.tablet, options.source, options.target)
+    return 0
+
+
+def _spread(admin: Admin, options: argparse.Namespace) -> int:
+    admin.spread(options.on == "on")
+    return 0
+
+
+_CONTROL: dict[str, Callable[[Admin, argparse.Namespace], int]] = {
+    "status": _status,
+    "rebuild-after": _rebuild_after,
+    "split": _split,
+    "split-above": _split_above,
+    "move": _move,
+    "spread": _spread,
+}
 """Commands that need the coordinator alone: the cluster may have no tablets yet."""
 
 
@@ -168,7 +215,7 @@ def _shell(client: Client) -> int:
     if interactive:
         import readline  # noqa: F401  gives input() a history and editing
 
-        print("get, put, delete, scan, status, rebuild-after; end with Ctrl-D")
+        print("get, put, delete, scan, status, split, split-above, move, spread, rebuild-after; end with Ctrl-D")
     failed = 0
     while True:
         try:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kvstore import rebuild_after
+from kvstore import rebuild_after, split_above
 
 _WIDTH = 150  # columns of what does not go to a terminal
 _COLOURS = {"up": "green", "suspect": "yellow", "draining": "yellow", "disabled": "cyan", "down": "red"}
@@ -23,8 +23,13 @@ def print_status(status: dict[str, Any], console: Console | None = None) -> None
     cluster = status["cluster"]
     console.print(
         f"[bold]{cluster['name']}[/bold]: replication {cluster['replication']}, "
-        f"writes need {cluster['min_in_sync']} in sync, what a node held that is gone is rebuilt elsewhere: "
-        f"{rebuild_after.in_words(cluster['rebuild_after_s'])}",
+        f"writes need {cluster['min_in_sync']} in sync",
+        highlight=False,
+    )
+    console.print(
+        f"by itself: what a node held that is gone is rebuilt elsewhere: {rebuild_after.in_words(cluster['rebuild_after_s'])}; "
+        f"tablets are split: {split_above.in_words(cluster['split_above'])}; "
+        f"data spreads: {'on' if cluster['spread'] else 'off'}",
         highlight=False,
     )
     console.print(_nodes(status["nodes"]))
@@ -99,11 +104,23 @@ def _tablets(tablets: list[dict[str, Any]]) -> Table:
             Text(
                 f"{', '.join(tablet['in_sync'])} ({len(tablet['in_sync'])}/{tablet['wanted']})", "red" if short else ""
             ),
-            ", ".join(_learner(name, tablet) for name in tablet["learners"]),
+            _learning(tablet),
             f"{tablet['cells']:,}",
             human_size(tablet["bytes"]),
         )
     return table
+
+
+def _learning(tablet: dict[str, Any]) -> str:
+    """Who learns, and what moves: one that a replica moves to says so, whether it is there or not."""
+    moving = tablet.get("moving") or {"from": "", "to": ""}
+    words = [_learner(name, tablet) for name in tablet["learners"] if name != moving["to"]]
+    if moving["to"]:
+        to = _learner(moving["to"], tablet)
+        if moving["to"] not in tablet["learners"]:
+            to += ", in sync" if moving["to"] in tablet["in_sync"] else ", not learning"
+        words.append(f"{moving['from']} → {to}")
+    return "; ".join(words)
 
 
 def _learner(name: str, tablet: dict[str, Any]) -> str:

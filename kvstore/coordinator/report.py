@@ -1,6 +1,7 @@
 """The cluster's state as the console and `status --json` show it: plain data.
 
-    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s", "spread"},
+    {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s", "spread",
+                 "split_above"},
      "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
                 "memory_bytes", "cells", "bytes", "disabled", "primary_of", "secondary_of", "learner_of", "replica_of",
                 "rebuilt_in_s", "figures"}],
@@ -15,7 +16,8 @@ holds something). `disabled` is an operator's word, whether the node's process r
 beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are
 none. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone are rebuilt elsewhere; None if it is not
 gone, or all that it holds is waited for, or that is never done (`rebuild_after_s` None). `moving`: one replica is on its way,
-and `replicas` names both nodes while `wanted` counts it once.
+and `replicas` names both nodes while `wanted` counts it once. `split_above`: bytes in memory from which on a tablet is split
+by itself; None: never.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def status_report(
             "uptime_s": uptime,
             "rebuild_after_s": after,
             "spread": cluster.get("spread", settings.SPREAD),
+            "split_above": cluster.get("split_above", settings.SPLIT_ABOVE),
         },
         "nodes": [_node(nodes, nodes.nodes[name], tablets, now, after) for name in sorted(nodes.nodes)],
         "tablets": [_tablet(nodes, configuration) for configuration in tablets],

@@ -98,3 +98,34 @@ def test_what_fails_says_why_in_one_sentence(kvstore: CommandLine, row: str, tmp
         assert reason in said
         assert said.count("\n") == 1
         assert "Traceback" not in said
+
+
+def test_what_the_cluster_does_by_itself_is_switched(kvstore: CommandLine) -> None:
+    before = json.loads(kvstore("status", "--json"))["cluster"]
+    assert (before["spread"], before["split_above"]) == (True, 512 << 20)
+    try:
+        kvstore("shell", stdin=b"spread off\nsplit-above 64M\n")
+        now = json.loads(kvstore("status", "--json"))["cluster"]
+        assert (now["spread"], now["split_above"]) == (False, 64 << 20)
+        assert "tablets are split: above 64 MiB in memory; data spreads: off" in kvstore("status")
+        kvstore("split-above", "never")
+        assert json.loads(kvstore("status", "--json"))["cluster"]["split_above"] is None
+    finally:
+        kvstore("shell", stdin=b"spread on\nsplit-above 512M\n")
+
+
+def test_what_cannot_be_moved_or_split_says_why(kvstore: CommandLine) -> None:
+    for arguments, reason in (
+        (("move", "1", "node1", "node9"), "there is no node 'node9'"),
+        (("move", "1", "node1", "node2"), "tablet 1 has a replica on node2 already"),
+        (("move", "99", "node1", "node2"), "there is no tablet 99"),
+        (("move", "1", "node1"), "move TABLET FROM TO"),
+        (("move", "1", "--withdraw"), "tablet 1 is not moving"),
+        (("split", "99"), "there is no tablet 99"),
+        (("split-above", "much"), "number of bytes"),
+        (("split-above", "1"), "not above 1"),
+    ):
+        said = kvstore(*arguments, status=1)
+        assert reason in said
+        assert said.count("\n") == 1
+    assert "invalid choice: 'perhaps'" in kvstore("spread", "perhaps", status=2)

@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from kvstore.messages import ChangeKind, MoveReplica, SetSplitAbove, SetSpread
 from kvstore.status_table import print_status
 from tests.unit.coordinator.control import CREATION, Control
 
@@ -63,3 +64,29 @@ def test_how_far_a_learner_has_come_is_told() -> None:
     tablet["recovery"][0]["seconds_left"] = -1
     print_status(status, Console(file=output, width=200))
     assert "n3 25 % " in output.getvalue()
+
+
+def test_a_tablet_that_moves_is_told_with_from_to_and_progress() -> None:
+    control = Control(CREATION).formed()
+    control.join("n4")
+    control.pass_time(2.0)
+    control.request(MoveReplica(1, "n2", "n4"))
+    status = control.status()
+    status["tablets"][0]["recovery"] = [{"node": "n4", "cells_done": 1, "cells_total": 4, "seconds_left": 3}]
+    output = io.StringIO()
+    print_status(status, Console(file=output, width=200))
+    assert "n2 → n4 25 %, 3 s left" in output.getvalue()
+    assert "(3/3)" in output.getvalue(), "a tablet that moves lacks nothing"
+    control.kill("n4", told=True)
+    assert "n2 → n4, not learning" in shown(control)
+    control.boot("n4")
+    control.ask(ChangeKind.ADD, control.member("n4"))
+    assert "n2 → n4, in sync" in shown(control)
+
+
+def test_it_is_told_what_the_cluster_does_by_itself() -> None:
+    control = Control(CREATION).formed()
+    assert "tablets are split: above 512 MiB in memory; data spreads: off" in shown(control)
+    control.request(SetSpread(True))
+    control.request(SetSplitAbove(None))
+    assert "tablets are split: never; data spreads: on" in shown(control)
