@@ -192,6 +192,12 @@ class CatchUp:
         self._host.learning.add(self._replica.tablet)
         self._mark()
 
+    def narrowed(self, whole: bool) -> None:
+        """The tablet was split, and so was what is here, if it was `whole`: as it was in the set at that moment. What it learnt
+        stays as far as it lies in the range; what it held back, or still asks for, may not."""
+        if self._stage != Stage.WAITING and not (whole and self.finished):
+            self.start_over()
+
     def stop(self) -> None:
         """The configuration has another use for the replica."""
         self._host.learning.discard(self._replica.tablet)

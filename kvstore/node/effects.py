@@ -21,6 +21,8 @@ from kvstore.messages import (
     Refused,
     ReplicaDamaged,
     Scan,
+    SplitDeclined,
+    SplitRequest,
 )
 from kvstore.questions import AskCommitPoint, ReadChanges, ReadResults
 
@@ -43,7 +45,7 @@ class SendPeer:
 class SendCoordinator:
     """Send `message` to the coordinator, if it is connected."""
 
-    message: ChangeRequest | Heartbeat | ReplicaDamaged
+    message: ChangeRequest | Heartbeat | ReplicaDamaged | SplitRequest | SplitDeclined
 
 
 @dataclass(slots=True)

@@ -109,9 +109,7 @@ class Gathering:
     def _refuse_too_few(self, configuration: Configuration) -> None:
         there, needed = len(configuration.in_sync), configuration.min_in_sync
         message = f"{there} of {needed} replicas needed for writing are in sync"
-        for each in self.waiting:
-            self._host.refuse_all(each.source, each.ids, errors.NotEnoughReplicas, message, configuration)
-        self._forget_waiting()
+        self.refuse_waiting(errors.NotEnoughReplicas, message, configuration)
 
     def _forget_waiting(self) -> None:
         self.waiting.clear()
@@ -222,11 +220,15 @@ class Gathering:
                 written = Written(outcomes[at], entry.epoch, sequence, failed[at])
                 self._host.out.extend(Reply(token, written) for token in tokens)
 
+    def refuse_waiting(self, error: type[errors.StoreError], why: str, newest: Configuration) -> None:
+        """What was not logged did not happen, and will not."""
+        for each in self.waiting:
+            self._host.refuse_all(each.source, each.ids, error, why, newest)
+        self._forget_waiting()
+
     def give_up(self, newest: Configuration) -> None:
         """The replica leads no more: what was not logged did not happen; of the rest nobody here can tell (trap 12)."""
-        for each in self.waiting:
-            self._host.refuse_all(each.source, each.ids, errors.NotPrimary, "the tablet has another primary", newest)
-        self._forget_waiting()
+        self.refuse_waiting(errors.NotPrimary, "the tablet has another primary", newest)
         for flight in self._flights:
             for token in flight.tokens():
                 self._host.refuse(token, errors.OutcomeUnknown, "the primary was replaced; ask the new one", newest)

@@ -30,12 +30,15 @@ from kvstore.messages import (
     JoinAccepted,
     Member,
     PeerRefusal,
+    ProposeSplit,
+    SplitDeclined,
 )
 from kvstore.mutation import Entry
 from kvstore.node.effects import Token
 from kvstore.node.follower import Follower
 from kvstore.node.gathering import Gathering
 from kvstore.node.reads import ReadRequest, answer_read
+from kvstore.node.splitting import NoCut, Preparation, wanted_cut
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
@@ -63,6 +66,7 @@ class Leadership:
         self._parked: deque[tuple[Token, ReadRequest]] = deque()
         self._change: ChangeRequest | None = None
         self._change_sent = 0.0
+        self._split: Preparation | None = None
         self._committed_at = now
         self.configuration = configuration
         self.reconfigure(configuration, now)
@@ -73,7 +77,11 @@ class Leadership:
         """A configuration of this leadership: take in who follows now. Entries already logged keep their epoch."""
         # under one that never came here a learner may have been out: then it dropped, or cut, what it had learnt
         skipped = configuration.epoch > self.configuration.epoch + 1
+        if configuration.range_version != self.configuration.range_version:
+            self._refuse_waiting(configuration)
         self.configuration = configuration
+        self._split = None  # whatever was decided
+        self._host.gathering[self._replica] = None
         self._change = None  # it named an older epoch: it can no longer succeed
         before = self.followers
         self.followers = {}
@@ -93,6 +101,14 @@ class Leadership:
             self.followers[member] = known
         self._recount_leases()
         self._host.beacon_due = True
+
+    def _refuse_waiting(self, newest: Configuration) -> None:
+        """The tablet was split: what waits was asked of a range that is no more. Nothing of it has happened."""
+        assert self._replica.last == self.commit, "a tablet is split when nothing is on its way"
+        self.gathering.refuse_waiting(errors.WrongTablet, "the tablet was split", newest)
+        for token, _ in self._parked:
+            self._host.refuse(token, errors.WrongTablet, "the tablet was split", newest)
+        self._parked.clear()
 
     def epoch_durable(self, now: float) -> None:
         """This replica's log has the epoch: from now on the others may be told under it."""
@@ -117,6 +133,12 @@ class Leadership:
             if follower.member.node == node:
                 follower.position = None
                 self._question(follower, now)
+
+    def missed(self, now: float) -> None:
+        """Messages of followers were ignored while this replica could not act under their epoch."""
+        for follower in self.followers.values():
+            follower.position = None
+            self._question(follower, now)
 
     def _question(self, follower: Follower, now: float) -> None:
         """Tell a follower under which configuration this replica leads, and learn where it stands."""
@@ -196,6 +218,8 @@ class Leadership:
             self._question(follower, now)
         elif message.epoch == self.configuration.epoch and follower.established and follower.streaming:
             self._send_from(follower, message.last)
+        elif message.epoch == self.configuration.epoch and not follower.established:
+            self._question(follower, now)  # the first was ignored: it had to wait for the other half of a split
 
     # ---------------------------------------------------------------- committing
 
@@ -215,6 +239,8 @@ class Leadership:
                 replica.committed(self.commit)
         if not self.serving:
             self._begin_serving(now)
+        elif self._split is not None:
+            self._prepare_split(now)
         elif self.gathering.waiting:
             self._host.gathering[replica] = None
 
@@ -333,6 +359,37 @@ class Leadership:
         self._host.beacon_due = True
         self._ask(ChangeKind.ADD, follower, "caught up", now)
 
+    # ---------------------------------------------------------------- splitting
+
+    @property
+    def gathers(self) -> bool:
+        """Whether writes may become entries."""
+        return self.serving and self._split is None and self._replica.epoch_is_durable
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether no other change of the configuration is wanted: a split that was asked for would fail with it."""
+        return self._change is None
+
+    def split(self, message: ProposeSplit, now: float) -> None:
+        """The coordinator proposes a split. One that is under way goes on."""
+        if not self.serving or self._split is not None or message.epoch != self.configuration.epoch:
+            return
+        self._replica.apply_known()
+        try:
+            row = wanted_cut(self._replica, message.row, self._host.group_rule)
+        except NoCut as reason:
+            epoch, me = self.configuration.epoch, self._host.me
+            self._host.tell_coordinator(SplitDeclined(message.tablet, epoch, me, message.row, str(reason)))
+            return
+        self._split = Preparation(row, now)
+        self._prepare_split(now)
+
+    def _prepare_split(self, now: float) -> None:
+        if self._split is not None and not self._split.go_on(self, self._replica, now):
+            self._split = None
+            self._host.gathering[self._replica] = None
+
     # ---------------------------------------------------------------- asking the coordinator
 
     def _ask(self, kind: ChangeKind, follower: Follower, reason: str, now: float) -> None:
@@ -356,6 +413,7 @@ class Leadership:
             else:
                 self._ask_to_add(follower, now)
         self._notify_commit(now)
+        self._prepare_split(now)
         if self._change is not None and now - self._change_sent > QUESTION_AGAIN:
             self._change_sent = now
             self._host.tell_coordinator(self._change)

@@ -93,6 +93,16 @@ class Leases:
         given[grantee] = (max(until, now + settings.GRANT_WAIT), max(newest, epoch))
         return True
 
+    def inherit(self, parent: int, child: int) -> None:
+        """`child` is split off `parent`: whoever was promised that this node does not lead the one may still serve rows that
+        are the other's now, until the promise has run out or is given back. What was promised to this node is not: nobody
+        knew of `child` then."""
+        given = self._given.setdefault(child, {})
+        for grantee, (until, epoch) in self._given.get(parent, {}).items():
+            if self._relinquished.get((child, grantee), 0) < epoch:
+                known, newest = given.get(grantee, (-math.inf, 0))
+                given[grantee] = (max(known, until), max(newest, epoch))
+
     def relinquished(self, tablet: int, epoch: int, grantee: Member) -> None:
         """`grantee` serves `tablet` no longer under any epoch up to `epoch`. A promise for a later one holds: the word may
         be a straggler from before `grantee` led again."""

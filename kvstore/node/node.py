@@ -46,6 +46,7 @@ from kvstore.messages import (
     Member,
     PeerMessage,
     PeerRefusal,
+    ProposeSplit,
     Register,
     Registered,
     Relinquish,
@@ -53,10 +54,12 @@ from kvstore.messages import (
     TabletMap,
     Write,
 )
+from kvstore.node.births import Heard
 from kvstore.node.catchup import CatchUpToken
 from kvstore.node.effects import Effect, FlushAgain, Reply, SendPeer, StopServing, Token, WakeLog
 from kvstore.node.host import Host
 from kvstore.node.lease import Leases
+from kvstore.node.parting import part
 from kvstore.node.reads import ReadRequest
 from kvstore.node.replica import Replica, Role
 from kvstore.node.rows import check_read, check_rows
@@ -84,6 +87,10 @@ class Node:
         self._host = Host(name, engine, Leases(started))
         self._replicas: dict[int, Replica] = {tablet: Replica(self._host, tablet, 0) for tablet in engine.tablets}
         self._configurations: dict[int, Configuration] = {}
+        """What this node acts under; what it has heard may be newer (`kvstore.node.births`)."""
+        self._heard = Heard()
+        self._ignored: set[int] = set()
+        """Tablets of which messages came that could not be acted on before a split is heard of in full."""
         self._addresses: dict[str, str] = {}
         self._ticked = started
         self._beaconed = started
@@ -112,13 +119,18 @@ class Node:
         store = self._engine.store_id
         return Register(self.name, store, self._boot_id, incarnation, self._address, self._pid, self._reports())
 
-    def from_coordinator(self, message: Registered | Configure | ChangeAnswer, now: float) -> None:
+    def from_coordinator(self, message: Registered | Configure | ChangeAnswer | ProposeSplit, now: float) -> None:
         """A message of the coordinator. After `Registered` a heartbeat is sent at once, as an effect."""
         if self._host.failed:
             return
         self.apply_behind()
         if isinstance(message, ChangeAnswer):
             self._learn(message.configuration, now)
+            return
+        if isinstance(message, ProposeSplit):
+            replica = self._replicas.get(message.tablet)
+            if replica is not None and replica.leadership is not None:
+                replica.leadership.split(message, now)
             return
         if isinstance(message, Registered):
             if self._host.me.incarnation not in (0, message.incarnation):
@@ -150,10 +162,29 @@ class Node:
 
     def _learn(self, configuration: Configuration, now: float) -> None:
         """A configuration, whoever passed it on: only the coordinator makes them."""
+        if self._host.me.incarnation == 0 or not self._heard.hear(configuration):
+            return
+        while (ready := self._heard.ready(self._range_versions())) is not None:
+            self._take_up(self._heard.newest(ready), now)
+
+    def _range_versions(self) -> dict[int, int]:
+        return {tablet: replica.disk.range_version for tablet, replica in self._replicas.items()}
+
+    def _part(self, replica: Replica) -> bool:
+        """Part the replica as its tablet was, as often as that was; whether it was."""
+        births = self._heard.births(replica.tablet, replica.disk.range_version)
+        assert births is not None, f"tablet {replica.tablet} has another range, and nobody says whose its rows are"
+        for child in births:
+            other = part(replica, child)
+            if other is not None:
+                self._replicas[child.tablet] = other
+        return bool(births)
+
+    def _take_up(self, configuration: Configuration, now: float) -> None:
+        """Act under a configuration."""
         tablet = configuration.tablet
         known = self._configurations.get(tablet)
-        if self._host.me.incarnation == 0 or (known is not None and known.epoch >= configuration.epoch):
-            return
+        was_parted = tablet in self._replicas and self._part(self._replicas[tablet])
         self._configurations[tablet] = configuration
         if tablet not in self._replicas and self._should_make(configuration):
             self._engine.create_tablet(tablet, configuration.start, configuration.end, configuration.range_version)
@@ -161,8 +192,14 @@ class Node:
             replica = self._replicas[tablet] = Replica(self._host, tablet, made_at)
             self._host.logged(replica)
         if tablet in self._replicas:
-            self._replicas[tablet].learn(configuration, now)
-            self._drop_if_replaced(self._replicas[tablet])
+            replica = self._replicas[tablet]
+            replica.learn(configuration, now)
+            if was_parted:
+                replica.parted()
+            if tablet in self._ignored:
+                replica.missed(now)
+            self._drop_if_replaced(replica)
+        self._ignored.discard(tablet)
         if known is not None and known.primary != configuration.primary:
             self._recall(configuration)
 
@@ -216,8 +253,14 @@ class Node:
             self._learn(message.configuration, now)
         handler = self._peer_handlers[type(message)]
         replica = self._replicas.get(message.tablet)
-        if replica is not None:
+        if self._heard.waiting and self._must_wait(message, replica):
+            self._ignored.add(message.tablet)  # a refusal would be answered with what was just heard, for ever
+        elif replica is not None:
             handler(replica, message, now)
+
+    def _must_wait(self, message: PeerMessage, replica: Replica | None) -> bool:
+        """Whether the message is of an epoch that was heard of, and cannot be acted under yet."""
+        return message.tablet in self._heard.waiting and message.epoch > (replica.epoch if replica is not None else 0)
 
     def _beacon_came(self, beacon: Beacon, now: float) -> None:
         granted: dict[int, int] = {}
@@ -281,7 +324,7 @@ class Node:
         forth)."""
         self.apply_behind()
         if isinstance(request, GetMap):
-            configurations = list(self._configurations.values())
+            configurations = self._heard.all()
             map_ = TabletMap(configurations, dict(self._addresses), self._host.group_rule.pattern)
             self._host.out.append(Reply(token, map_))
             return
@@ -387,7 +430,7 @@ class Node:
         if host.gathering and not host.failed:
             for replica in host.gathering:
                 leadership = replica.leadership
-                if leadership is not None and leadership.serving and replica.epoch_is_durable:
+                if leadership is not None and leadership.gathers:
                     leadership.gathering.close_entries(leadership.configuration, now)
             host.gathering.clear()
         if host.reading and not host.failed:

@@ -81,6 +81,8 @@ class Replica:
         self._established: tuple[Member | None, int] | None = None
         """The leadership (primary, since) with whose log this replica's is known to agree."""
         self._owes_answer = False
+        self.was_whole = False
+        """When the tablet was split last, this replica had all that a member has."""
 
     # ---------------------------------------------------------------- what is known about it
 
@@ -212,6 +214,21 @@ class Replica:
             self._established = _lead(self.configuration)
         self.catchup.stop()
         self.catchup = None
+
+    # ---------------------------------------------------------------- splitting
+
+    def parted(self) -> None:
+        """The configuration that came of a split is taken up."""
+        if self.catchup is not None:
+            self.catchup.narrowed(self.was_whole)
+
+    def missed(self, now: float) -> None:
+        """Messages of a higher epoch were ignored, for this replica could not act under it yet: now it can."""
+        if self.leadership is not None:
+            self.leadership.missed(now)
+        elif self.configuration is not None:
+            here = self.tablet, self.epoch, self.host.me
+            self.tell_primary(PeerRefusal(*here, "a gap", self.last_epoch, self.last))
 
     # ---------------------------------------------------------------- the log
 
@@ -379,9 +396,10 @@ class Replica:
         assert common <= self.last, "a member of the in-sync set lacks what was committed"
         if common < self.last:
             self.settle(self.host.engine.append_cut(self.tablet, common))
-            self._cut_to(common)
+            self.cut_to(common)
 
-    def _cut_to(self, sequence: int) -> None:
+    def cut_to(self, sequence: int) -> None:
+        """The log ends at `sequence`: what was behind it never was."""
         self.last = sequence
         tail = self.disk.tail
         self.last_epoch = tail[-1].epoch if tail else self.disk.commit_epoch

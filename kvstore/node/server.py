@@ -59,7 +59,7 @@ _LOOK = 0.01
 _ANSWERS_AT_ONCE = 16
 """Requests of one connection after which their answers go into its queue, whose length is then looked at."""
 _FROM_PEERS = (messages.PeerMessage, messages.Beacon, messages.Grant)
-_FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAnswer)
+_FROM_COORDINATOR = (messages.Registered, messages.Configure, messages.ChangeAnswer, messages.ProposeSplit)
 _REQUEST_KINDS = frozenset(
     NUMBERS[kind]
     for kind in (
@@ -211,7 +211,7 @@ class NodeServer:
             message = read_message(fields, bulk)
             if not isinstance(message, _FROM_COORDINATOR):
                 raise Malformed(f"a node takes no {type(message).__name__} from the coordinator")
-            if not isinstance(message, messages.ChangeAnswer):
+            if isinstance(message, messages.Registered | messages.Configure):
                 self._peers.learn(message.addresses)
             self._node.from_coordinator(message, clock.now())
         self._wake()

@@ -124,6 +124,25 @@ class BlockList:
 
     # ------------------------------------------------------------------ inside
 
+    def middle(self) -> bytes | None:
+        """The key of a cell with half of all bytes below it, or little more than half at or below it; None without cells."""
+        left = self.bytes // 2
+        for block in self._blocks:
+            if left < block.bytes:
+                for key in block.ordered():
+                    left -= cell_bytes(key, block.cells[key])
+                    if left < 0:
+                        return key
+            left -= block.bytes
+        return None
+
+    def bytes_below(self, high: bytes) -> int:
+        """Bytes of the cells whose keys lie below `high`."""
+        number = bisect_right(self._firsts, high) - 1
+        block = self._blocks[number]
+        inside = sum(cell_bytes(key, packed) for key, packed in block.cells.items() if key < high)
+        return inside + sum(below.bytes for below in self._blocks[:number])
+
     def _boundary(self, low: bytes) -> int:
         """The number of the first block of keys of `low` or above; the block that `low` lies in is cut for it."""
         number = bisect_right(self._firsts, low) - 1

@@ -56,8 +56,9 @@ class Cluster:
             self.nodes[f"n{index}"] = NodeMachine(self, f"n{index}")
         self.configurations: dict[int, Configuration] = {}
         """What the coordinator has decided last, as its journal has it."""
-        self._history: dict[tuple[int, int], tuple[int, int]] = {}
+        self._history: dict[tuple[int, int, int], tuple[int, int]] = {}
         self.entries_compared = 0
+        self.splits = 0
 
     def start(self) -> None:
         """Start every process."""
@@ -178,18 +179,27 @@ class Cluster:
             return
         self.entries_compared += 1
         state = (replica.commit_epoch, replica.tablet.digest)
-        known = self._history.setdefault((tablet, replica.commit), state)
+        known = self._history.setdefault((tablet, replica.range_version, replica.commit), state)
         if known != state:
             raise Broken(f"{node.name}: tablet {tablet} at {replica.commit} is {state}, and was {known} elsewhere")
 
     def check_primaries(self, changed: NodeMachine) -> None:
-        """At most one node can answer reads of a tablet at this instant."""
-        for tablet in self.configurations:
-            if not self._may_answer(changed, tablet):
+        """At most one node can answer reads of a row at this instant, whatever tablet it takes the row to be in."""
+        mine = self._answers_for(changed)
+        for node in self.nodes.values() if mine else ():
+            if node is changed:
                 continue
-            others = [n.name for n in self.nodes.values() if n is not changed and self._may_answer(n, tablet)]
-            if others:
-                raise Broken(f"tablet {tablet} is served by {changed.name} and by {others}")
+            for other in self._answers_for(node):
+                for own in mine:
+                    if overlap(own, other):
+                        raise Broken(f"{changed.name} serves {brief(own)}, {node.name} serves {brief(other)}")
+
+    def _answers_for(self, node: NodeMachine) -> list[Configuration]:
+        """Under which configurations a node can answer reads."""
+        if node.process is None:
+            return []
+        replicas = node.process._replicas
+        return [replicas[tablet].configuration for tablet in replicas if self._may_answer(node, tablet)]
 
     @staticmethod
     def _may_answer(node: NodeMachine, tablet: int) -> bool:
@@ -198,6 +208,16 @@ class Cluster:
         replica = node.process._replicas.get(tablet)
         leadership = replica.leadership if replica is not None else None
         return leadership is not None and leadership.serving and node.clock <= leadership.lease_until
+
+    def _check_owners(self) -> None:
+        """Each row is in one tablet, by every record."""
+        end: str | None = ""
+        for configuration in sorted(self.configurations.values(), key=lambda c: c.start):
+            if end != configuration.start:
+                raise Broken(f"the rows from {end!r} on are not in one tablet: {brief(configuration)}")
+            end = configuration.end
+        if end is not None:
+            raise Broken(f"the rows from {end!r} on are in no tablet")
 
     # ---------------------------------------------------------------- what is so
 
@@ -277,6 +297,11 @@ class Cluster:
                 raise Broken(f"tablet {configuration.tablet}: the replicas differ at rest: {short}")
 
 
+def overlap(one: Configuration, other: Configuration) -> bool:
+    """Whether some row lies in both ranges."""
+    return (one.end is None or other.start < one.end) and (other.end is None or one.start < other.end)
+
+
 def brief(configuration: Configuration) -> str:
     """A configuration in few words."""
 
@@ -284,8 +309,9 @@ def brief(configuration: Configuration) -> str:
         return ",".join(f"{m.node}/{m.incarnation}" for m in members)
 
     primary = runs((configuration.primary,)) if configuration.primary else "nobody"
+    rows = f"[{configuration.start!r}, {configuration.end!r}) {configuration.range_version}"
     return (
-        f"tablet {configuration.tablet} epoch {configuration.epoch}: {primary} leads {runs(configuration.in_sync)}"
+        f"tablet {configuration.tablet} {rows} epoch {configuration.epoch}: {primary} leads {runs(configuration.in_sync)}"
         f" learners [{runs(configuration.learners)}] former [{runs(configuration.former)}]"
         f" belongs to {','.join(configuration.replicas)}"
         + (f", leaves {configuration.leaving}" if configuration.leaving else "")

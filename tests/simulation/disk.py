@@ -89,6 +89,21 @@ class SimulatedEngine:
     def drop_tablet(self, tablet: int) -> int:
         return self._log("drop", tablet)
 
+    def split_tablet(
+        self, tablet: int, child: int, at_row: str, commit_epoch: int, commit: int, range_version: int
+    ) -> int:
+        replica = self.tablets[tablet]
+        assert child not in self.tablets, f"tablet {child} exists"
+        self.apply(tablet, commit)
+        assert (replica.commit_epoch, replica.commit) == (commit_epoch, commit), "a split falls on a commit point"
+        lsn = self._log("split", tablet, child, at_row, commit, range_version)
+        self.on_moved(tablet, replica)
+        self.on_moved(child, self.tablets[child])
+        return lsn
+
+    def narrow_tablet(self, tablet: int, end: str, range_version: int) -> int:
+        return self._log("narrow", tablet, end, range_version)
+
     def append_entry(self, tablet: int, entry: Entry, commit: int) -> int:
         replica = self.tablets[tablet]
         assert replica.learning is not Learning.DAMAGED, "a damaged replica takes no entries"
@@ -163,6 +178,18 @@ class SimulatedEngine:
         replica = DiskReplica(tablet, read_back, ResultTable())
         replica.start, replica.end, replica.range_version = start, end, range_version
         self.tablets[tablet] = replica
+
+    def _do_split(self, tablet: int, child: int, at_row: str, commit: int, range_version: int) -> None:
+        parent = self.tablets[tablet]
+        if parent.learning is Learning.DAMAGED:
+            parent.narrow(at_row, range_version)  # in replay, by a value that was found damaged since
+            return
+        parent.apply(commit)
+        self._do_create(child, at_row, parent.end, range_version)
+        parent.split(self.tablets[child], at_row, range_version)
+
+    def _do_narrow(self, tablet: int, end: str, range_version: int) -> None:
+        self.tablets[tablet].narrow(end, range_version)
 
     def _do_drop(self, tablet: int) -> None:
         del self.tablets[tablet]

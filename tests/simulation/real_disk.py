@@ -41,6 +41,15 @@ class WatchedEngine(Engine):
             self.on_moved(tablet_id, replica)
         return done
 
+    def split_tablet(
+        self, tablet_id: int, child_id: int, at_row: str, commit_epoch: int, commit: int, range_version: int
+    ) -> int:
+        self.apply(tablet_id, commit)
+        lsn = super().split_tablet(tablet_id, child_id, at_row, commit_epoch, commit, range_version)
+        self.on_moved(tablet_id, self.tablets[tablet_id])
+        self.on_moved(child_id, self.tablets[child_id])
+        return lsn
+
     def finish_learning(self, *arguments: Any) -> int:
         lsn = super().finish_learning(*arguments)
         self.on_moved(arguments[0], self.tablets[arguments[0]])
