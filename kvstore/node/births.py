@@ -50,7 +50,9 @@ class Heard:
         """A tablet that waits no longer; None if all others still do. `ranges`: the range version of each replica here."""
         for tablet in self.waiting:
             if tablet in ranges:
-                ready = self.births(tablet, ranges[tablet]) is not None
+                # a narrower replica than the configuration's was parted under a later one, which will be heard again
+                there = ranges[tablet]
+                ready = there <= self._newest[tablet].range_version and self.births(tablet, there) is not None
             else:
                 ready = not self._comes_by_a_split(self._newest[tablet], ranges)
             if ready:

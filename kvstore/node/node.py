@@ -19,7 +19,6 @@ What the driver promises:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from kvstore import errors, settings
@@ -29,10 +28,8 @@ from kvstore.messages import (
     Announce,
     Append,
     Beacon,
-    CaughtUp,
     CellAnswer,
     ChangeAnswer,
-    CommitPoint,
     Configuration,
     Configure,
     Establish,
@@ -41,15 +38,12 @@ from kvstore.messages import (
     GetRow,
     Grant,
     Heartbeat,
-    Join,
-    JoinAccepted,
     Member,
     PeerMessage,
     PeerRefusal,
     ProposeSplit,
     Register,
     Registered,
-    Relinquish,
     Scan,
     TabletMap,
     Write,
@@ -57,6 +51,7 @@ from kvstore.messages import (
 from kvstore.node.births import Heard
 from kvstore.node.catchup import CatchUpToken
 from kvstore.node.effects import Effect, FlushAgain, Reply, SendPeer, StopServing, Token, WakeLog
+from kvstore.node.handlers import HANDLERS
 from kvstore.node.host import Host
 from kvstore.node.lease import Leases
 from kvstore.node.parting import part
@@ -98,18 +93,6 @@ class Node:
         self._disk_age = 0.0
         self._leaving = False
         self._figures: dict[str, float] = {}
-        self._peer_handlers: dict[type, Callable[[Replica, Any, float], None]] = {
-            Establish: Replica.establish,
-            Announce: Replica.announced,
-            Append: Replica.append,
-            CommitPoint: Replica.commit_point,
-            Acknowledge: _to_leadership("acknowledged"),
-            PeerRefusal: _to_leadership("refused"),
-            Join: _to_leadership("join"),
-            CaughtUp: _to_leadership("caught_up"),
-            JoinAccepted: _join_accepted,
-            Relinquish: _relinquished,
-        }
 
     # -- registration and the coordinator
 
@@ -251,7 +234,7 @@ class Node:
             return
         if isinstance(message, Announce | Establish | PeerRefusal) and message.configuration is not None:
             self._learn(message.configuration, now)
-        handler = self._peer_handlers[type(message)]
+        handler = HANDLERS[type(message)]
         replica = self._replicas.get(message.tablet)
         if self._heard.waiting and self._must_wait(message, replica):
             self._ignored.add(message.tablet)  # a refusal would be answered with what was just heard, for ever
@@ -515,24 +498,3 @@ class Node:
     def idle(self) -> bool:
         """Whether no tablet is led by, or waits for, this node: it may stop without anybody noticing."""
         return all(replica.role not in (Role.PRIMARY, Role.SECONDARY) for replica in self._replicas.values())
-
-
-def _to_leadership(name: str) -> Callable[[Replica, Any, float], None]:
-    """A handler for what followers say: it concerns a primary only."""
-
-    def handle(replica: Replica, message: Any, now: float) -> None:
-        if replica.leadership is not None:
-            getattr(replica.leadership, name)(message, now)
-
-    return handle
-
-
-def _join_accepted(replica: Replica, message: JoinAccepted, now: float) -> None:
-    if replica.catchup is not None and replica.accepts(message):
-        replica.catchup.accepted(message, now)
-
-
-def _relinquished(replica: Replica, message: Relinquish, now: float) -> None:
-    replica.host.leases.relinquished(message.tablet, message.epoch, message.sender)
-    if replica.leadership is not None:
-        replica.leadership.advance(now)

@@ -35,8 +35,10 @@ class Cluster:
         rebuild_after: float | None = None,
         late: int = 0,
         spread: bool = False,
+        split_above: int | None = None,
     ) -> None:
-        """`late`: the last so many nodes join some seconds after the others. `spread`: data and leads spread by themselves."""
+        """`late`: the last so many nodes join some seconds after the others. `spread`: data and leads spread by themselves.
+        `split_above`: tablets of so many bytes are split by themselves."""
         self.real_engine = real_engine
         self.world = World(seed)
         self.network = Network(self.world)
@@ -46,7 +48,9 @@ class Cluster:
         self.rebuild_after = rebuild_after
         self._late = late
         expected = nodes - late
-        creation = Creation("simulated", GROUP_RULE, splits, replication, min_in_sync, expected, rebuild_after, spread)
+        creation = Creation(
+            "simulated", GROUP_RULE, splits, replication, min_in_sync, expected, rebuild_after, spread, split_above
+        )
         self.spread = spread
         self.moves = 0
         """Moves of a replica that have come to their end."""
@@ -165,12 +169,15 @@ class Cluster:
         for written in record["configurations"]:
             configuration: Configuration = reader(Configuration)(written)
             before = self.configurations.get(configuration.tablet)
-            if configuration.epoch != (before.epoch if before else 0) + 1:
+            begins = configuration.since if configuration.born is not None else 1
+            if configuration.epoch != (before.epoch + 1 if before else begins):
                 raise Broken(f"epoch {configuration.epoch} after {before}")
+            self.splits += before is None and configuration.born is not None
             self.configurations[configuration.tablet] = configuration
             if before is not None and before.leaving and before.leaving not in configuration.replicas:
                 self.moves += 1
             self.world.note("coord", "decides", brief(configuration))
+        self._check_owners()
 
     def moved(self, node: NodeMachine, tablet: int, replica: DiskReplica) -> None:
         """A replica applied an entry, learnt, or was replayed: whoever stands at that sequence has the same cells, by an

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvstore.messages import MoveReplica, SetDisabled, WithdrawMove
+from kvstore.messages import MoveReplica, SetDisabled, SplitTablet, WithdrawMove
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 
@@ -36,6 +36,7 @@ class Faults:
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (12 if len(cluster.nodes) > 3 else 0, self._move),
+            (12, self._split),
             (2, self._lossy),
             (2, self._slow_network),
         ]
@@ -141,6 +142,22 @@ class Faults:
             request = WithdrawMove(now.tablet)
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
+
+    def _split(self) -> None:
+        """An operator wants a tablet split, near its middle, at the first row of a group, or where it may not be."""
+        chance = self._world.random
+        if not self._cluster.configurations:
+            return
+        now = chance.choice(list(self._cluster.configurations.values()))
+        row = chance.choice([None, f"g{chance.randint(0, 6)}", f"g{chance.randint(0, 6)}", "g2:a"])
+        request = SplitTablet(now.tablet, now.range_version, row)
+        self._world.note("operator", "wants", request)
+        self._cluster.tell_coordinator("operator", request, lambda answer: None)
+        if chance.random() < 0.5:
+            # harm just when it is prepared, decided, or carried out
+            self._later(
+                0.0, 0.03, chance.choice([kind for weight, kind in self.kinds if weight and kind != self._split])
+            )
 
     # ---------------------------------------------------------------- disks
 

@@ -41,6 +41,8 @@ class Plan:
     """So many of the nodes join while the faults go on."""
     real_engine: bool = False
     spread: bool = False
+    split_above: int | None = None
+    """Tablets of so many bytes are split by themselves."""
     quiet: bool = False
     """When the faults are over the clients wait until all is whole: what only their writes would set going again stands still
     and is seen. Half of the values are large, so that a learner has to wait for its disk."""
@@ -59,6 +61,7 @@ class Outcome:
     epochs: int
     moves: int = 0
     """Replicas that went to another node, as an operator asked or to spread."""
+    splits: int = 0
     fingerprint: str = ""
     """Of everything that happened, for comparing two replays."""
 
@@ -78,6 +81,7 @@ def plan_of(seed: int) -> Plan:
     plan.real_engine = seed % 5 == 4
     plan.quiet = seed % 4 == 2
     plan.spread = seed % 3 != 0
+    plan.split_above = 120 if seed % 4 == 1 else None
     return plan
 
 
@@ -94,6 +98,7 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         plan.rebuild_after,
         plan.late,
         plan.spread,
+        plan.split_above,
     )
     groups = [f"g{index}" for index in range(plan.groups)]
     large = 0.5 if plan.quiet else 0.05
@@ -118,6 +123,7 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         cluster.entries_compared,
         sum(configuration.epoch for configuration in cluster.configurations.values()),
         cluster.moves,
+        cluster.splits,
         _fingerprint(cluster, clients),
     )
 
@@ -131,6 +137,8 @@ def _small_limits() -> Iterator[None]:
         (settings, "LEAD_STEADY_MOST", 3.0),
         (settings, "HAND_BACK_PAUSE", 0.2),
         (settings, "SPREAD_STEADY", 0.3),
+        (settings, "SPLIT_ABOVE_LEAST", 1),
+        (settings, "SPLIT_AGAIN", 1.0),
         (settings, "SCAN_PAGE_CELLS", 7),
         (reads, "COARSE_CELLS", 5),
         (reads, "COARSE_PART_CELLS", 12),
