@@ -42,6 +42,9 @@ class Control:
         """Of a tablet; 0 if nothing is said."""
         self.disk_free: dict[str, float] = {}
         """Of a node; unknown if nothing is said."""
+        self.ranges: dict[tuple[str, int], int] = {}
+        """The range version of a node's replica, where it has not split as the configuration says; it then has no replica of
+        what was split off since."""
         self.leaving: set[str] = set()
         self.up: set[str] = set()
         self.told: list[Configuration] = []
@@ -130,16 +133,24 @@ class Control:
         """Heartbeats of the nodes that are up, or of `names`."""
         for name in names.split() or sorted(self.up):
             reports = [
-                ReplicaReport(
-                    tablet, self.intact[name], "", 0, 0, 0, bytes=self.bytes.get(tablet, 0), known_epoch=c.epoch
-                )
-                for tablet, c in self.coordinator._configurations.items()
+                self._report(name, c) for c in self.coordinator._configurations.values() if not self._unsplit(name, c)
             ]
             figures = {"disk_free": self.disk_free[name]} if name in self.disk_free else {}
             member, age = self.member(name), self.disk_age[name]
             message = Heartbeat(member, age, reports, figures, leaving=name in self.leaving)
             self.coordinator.from_node(name, message, self.now)
             self.take()
+
+    def _unsplit(self, name: str, configuration: Configuration) -> bool:
+        """Whether the tablet's rows are still in the node's replica of its parent."""
+        born = configuration.born
+        return born is not None and self.ranges.get((name, born.parent), born.range_version) < born.range_version
+
+    def _report(self, name: str, configuration: Configuration) -> ReplicaReport:
+        tablet, version = configuration.tablet, configuration.range_version
+        report = ReplicaReport(tablet, self.intact[name], "", 0, 0, 0, known_epoch=configuration.epoch)
+        report.bytes, report.range_version = self.bytes.get(tablet, 0), self.ranges.get((name, tablet), version)
+        return report
 
     def pass_time(self, seconds: float) -> None:
         """Time passes, with the heartbeats of those who are up."""
