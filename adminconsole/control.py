@@ -72,15 +72,28 @@ def carry_out(
 ) -> Outcome:
     """Do it. Refusals and failures of the coordinator or the supervisor become an `Outcome` that is not done."""
     entry = audit.Entry(order.who, order.action, order.node, "asked", order.address, audit.new_column())
+    done, doing = _PAST[order.action]
+
+    def deed() -> str:
+        _do(order, coordinator, supervisor)
+        return f"{order.node} {done}."
+
+    return write_down_and_do(entry, deed, f"{doing} {order.node}", write)
+
+
+def write_down_and_do(
+    entry: audit.Entry, deed: Callable[[], str], doing: str, write: Callable[[audit.Entry], None]
+) -> Outcome:
+    """Do `deed`, which says in a sentence what it has done, or raises. `doing`: what that is called if it fails."""
     with _Recorder(write) as recorder:
         recorder.record(entry)
         try:
-            _do(order, coordinator, supervisor)
+            said = deed()
         except (StoreError, Unreachable) as error:
             recorded = recorder.record(replace(entry, outcome=f"failed: {error}"))
-            return Outcome(False, f"{_PAST[order.action][1]} {order.node} did not work: {error}", recorded)
+            return Outcome(False, f"{doing} did not work: {error}", recorded)
         recorded = recorder.record(replace(entry, outcome="done"))
-    return Outcome(True, f"{order.node} {_PAST[order.action][0]}.", recorded)
+    return Outcome(True, said, recorded)
 
 
 _PAST = {

@@ -99,7 +99,8 @@ def missing_nodes(status: Status, tablet: Tablet) -> tuple[str, ...]:
     """The nodes that should hold an in-sync replica of `tablet` and do not, or are down."""
     present = set(status.live(tablet.in_sync))
     wanted = dict.fromkeys((*tablet.replicas, *tablet.in_sync, *tablet.learners))
-    return tuple(name for name in wanted if name not in present)
+    # (one that a replica is only moving to is not missed)
+    return tuple(name for name in wanted if name not in present and name != tablet.moving_to)
 
 
 def progress(tablets: Iterable[Tablet], node_id: str) -> int | None:
@@ -136,7 +137,7 @@ def assess(status: Status) -> Health:
     sorted_out: dict[Condition, list[Tablet]] = {}
     for tablet in status.tablets:
         sorted_out.setdefault(condition(status, tablet), []).append(tablet)
-    items = [*_tablet_items(status, sorted_out), *_differing(status), *_node_items(status)]
+    items = [*_tablet_items(status, sorted_out), *_differing(status), *_node_items(status), *_moves(status)]
     items.sort(key=lambda item: -item.level)
     worst = max(sorted_out, key=lambda found: found.rank, default=Condition.FULL)
     if not status.tablets:
@@ -287,6 +288,20 @@ def _differing(status: Status) -> Iterable[Attention]:
         if wrong:
             detail = f"At sequence {others[0].commit:,} {listing(wrong)} and {tablet.primary}, the primary, differ."
             yield Attention(Level.DANGER, f"Replicas of tablet {tablet.id} differ", detail, tablet=tablet.id)
+
+
+def _moves(status: Status) -> Iterable[Attention]:
+    """Replicas on their way from one node to another."""
+    for tablet in status.tablets:
+        if tablet.moving_to:
+            percent = progress([tablet], tablet.moving_to)
+            detail = what_of(status, tablet.moving_to, [tablet])
+            if tablet.moving_to in status.live(tablet.in_sync):
+                detail = f"{tablet.moving_to} has everything; {tablet.moving_from} leaves when every other replica is in sync"
+            elif status.live((tablet.moving_to,)) and percent is None:
+                detail = f"{tablet.moving_to} is about to copy it"
+            title = f"A replica of tablet {tablet.id} is moving from {tablet.moving_from} to {tablet.moving_to}"
+            yield Attention(Level.NOTICE, title, f"{detail}. Nobody waits for it.", tablet=tablet.id)
 
 
 def _advice(status: Status, kind: Condition, tablets: Sequence[Tablet]) -> str:

@@ -123,6 +123,9 @@ class Tablet:
     waiting_for: tuple[str, ...] = ()
     recovery: tuple[Recovery, ...] = ()
     copies: tuple[Copy, ...] = ()
+    moving_from: str = ""
+    moving_to: str = ""
+    """The nodes between which one replica is on its way; empty when none is. `replicas` names both, `wanted` counts it once."""
 
     def copy(self, node_id: str) -> Copy | None:
         """What that node reported of its replica, or None."""
@@ -140,6 +143,10 @@ class Cluster:
     uptime_s: float = 0.0
     rebuild_after_s: float | None = None
     """For how long a node must be gone before its replicas are rebuilt elsewhere; None: for ever."""
+    split_above: int | None = None
+    """Bytes in memory from which on a tablet is split by itself; None: never."""
+    spread: bool = False
+    """Whether replicas and leads spread by themselves over the nodes that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +210,8 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
         group_rule=str(raw.get("group_rule") or ""),
         uptime_s=float(raw.get("uptime_s") or 0.0),
         rebuild_after_s=_age(raw.get("rebuild_after_s")),
+        split_above=None if raw.get("split_above") is None else int(raw["split_above"]),
+        spread=bool(raw.get("spread")),
     )
 
 
@@ -252,6 +261,7 @@ def _names(raw: object) -> tuple[str, ...]:
 
 def _tablet(raw: Mapping[str, Any]) -> Tablet:
     end = raw["end"]
+    moving = raw.get("moving") or {"from": "", "to": ""}
     return Tablet(
         id=int(raw["id"]),
         start=str(raw["start"]),
@@ -270,6 +280,8 @@ def _tablet(raw: Mapping[str, Any]) -> Tablet:
         waiting_for=_names(raw.get("waiting_for") or ()),
         recovery=tuple(_recovery(part) for part in raw.get("recovery") or ()),
         copies=tuple(_copy(part) for part in raw.get("copies") or ()),
+        moving_from=str(moving["from"]),
+        moving_to=str(moving["to"]),
     )
 
 

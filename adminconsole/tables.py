@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from adminconsole.health import Condition, Level, condition, progress
 from adminconsole.status import Copy, Node, NodeState, Recovery, Status, Tablet
 from adminconsole.wording import count, key_range
+from kvstore import split_above
 
 TABLETS_A_PAGE = 50
 
@@ -69,7 +70,9 @@ class TabletLine:
     @property
     def words(self) -> str:
         """`2 of 3, catching up`."""
-        return f"{self.have} of {self.tablet.wanted}{self.condition.suffix}"
+        have = min(self.have, self.tablet.wanted) if self.tablet.moving_to else self.have
+        moving = ", moving" if self.tablet.moving_to and self.condition is Condition.FULL else ""
+        return f"{have} of {self.tablet.wanted}{self.condition.suffix}{moving}"
 
 
 def tablet_line(status: Status, tablet: Tablet) -> TabletLine:
@@ -94,9 +97,9 @@ def _role(status: Status, tablet: Tablet, name: str) -> tuple[str, Level]:
     if name == tablet.primary:
         return "primary", Level.GOOD
     if name in tablet.in_sync:
-        return "in sync", Level.GOOD
+        return ("in sync, leaving" if name == tablet.moving_from else "in sync"), Level.GOOD
     if name in tablet.learners:
-        return "catching up", Level.NOTICE
+        return ("arriving" if name == tablet.moving_to else "catching up"), Level.NOTICE
     return "not in sync", Level.WARNING
 
 
@@ -152,6 +155,8 @@ class Figures:
     uptime_s: float
     spares: int
     rebuild_after_s: float | None
+    split_above: str
+    spread: bool
 
 
 def figures(status: Status) -> Figures:
@@ -172,6 +177,8 @@ def figures(status: Status) -> Figures:
         uptime_s=status.cluster.uptime_s,
         spares=sum(1 for node in status.nodes if node.is_spare),
         rebuild_after_s=status.cluster.rebuild_after_s,
+        split_above=split_above.in_words(status.cluster.split_above),
+        spread=status.cluster.spread,
     )
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from adminconsole import data_views, views
+from adminconsole import data_views, placing_views, views
 
 app_name = "console"
 urlpatterns = [
@@ -12,6 +12,8 @@ urlpatterns = [
     path("nodes/<str:node_id>/<str:action>/", views.act, name="act"),
     path("tablets/", views.tablets, name="tablets"),
     path("tablets/<int:tablet_id>/", views.tablet, name="tablet"),
+    path("tablets/<int:tablet_id>/<str:wish>/", placing_views.place, name="place"),
+    path("by-itself/", placing_views.by_itself, name="by_itself"),
     path("frontends/", views.front_ends, name="front_ends"),
     path("data/", data_views.rows, name="rows"),
     path("data/row/", data_views.row, name="row"),

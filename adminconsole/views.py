@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from adminconsole import audit, machine
 from adminconsole.consequences import Action, Consequences, foresee
-from adminconsole.control import Order, carry_out
+from adminconsole.control import Order, Outcome, carry_out
 from adminconsole.health import Health, assess, assess_stale, front_end_items
 from adminconsole.observation import Observation, observer
 from adminconsole.tables import condition_counts, figures, node_line, tablet_line, tablet_page
@@ -102,6 +102,7 @@ def tablet(request: HttpRequest, tablet_id: int) -> HttpResponse:
         if found is None:
             raise Http404(f"there is no tablet {tablet_id}")
         context["line"] = tablet_line(seen.status, found)
+        context["others"] = [node.id for node in seen.status.nodes if node.id not in found.replicas]
     return _live_page(request, "tablet", f"Tablet {tablet_id}", seen, context)
 
 
@@ -145,16 +146,16 @@ def act(request: HttpRequest, node_id: str, action: str) -> HttpResponse:
     seen = observer.observe(fresh_s=0.0)
     if seen.status is None or seen.problem:
         return _confirm(
-            request, node_id, Action(action), None, _health(seen), status=200 if request.method != "POST" else 503
+            request, node_id, Action(action), None, health_of(seen), status=200 if request.method != "POST" else 503
         )
     planned = foresee(seen.status, node_id, Action(action))
     if planned is None:
         raise Http404(f"there is no node {node_id!r}")
     if request.method != "POST":
-        return _confirm(request, node_id, planned.action, planned, _health(seen))
+        return _confirm(request, node_id, planned.action, planned, health_of(seen))
     problem = _objection(request, planned)
     if problem:
-        return _confirm(request, node_id, planned.action, planned, _health(seen), problem=problem, status=409)
+        return _confirm(request, node_id, planned.action, planned, health_of(seen), problem=problem, status=409)
     who, address = request.user.get_username(), client_address(request)
     outcome = carry_out(
         Order(planned.action, node_id, who, address),
@@ -163,16 +164,18 @@ def act(request: HttpRequest, node_id: str, action: str) -> HttpResponse:
         lambda entry: audit.write(store(), entry),
     )
     observer.expire()
-    message = outcome.message if outcome.recorded else f"{outcome.message} {NOT_RECORDED}"
-    flash(
-        request,
-        message,
-        level="success" if outcome.done and outcome.recorded else "error" if not outcome.done else "warning",
-    )
+    say(request, outcome)
     return HttpResponseRedirect(reverse("console:node", args=[node_id]))
 
 
 NOT_RECORDED = "The store did not take the entry for the activity page in time; the front end's log has it."
+
+
+def say(request: HttpRequest, outcome: Outcome) -> None:
+    """Have the next page say what came of an action."""
+    message = outcome.message if outcome.recorded else f"{outcome.message} {NOT_RECORDED}"
+    level = "success" if outcome.done and outcome.recorded else "error" if not outcome.done else "warning"
+    flash(request, message, level=level)
 
 
 def _objection(request: HttpRequest, planned: Consequences) -> str:
@@ -208,7 +211,8 @@ def _confirm(
     return render_page(request, "console/confirm.html", context, status=status)
 
 
-def _health(seen: Observation) -> Health:
+def health_of(seen: Observation) -> Health:
+    """The health as far as it was seen."""
     if seen.status is not None and not seen.problem:
         return assess(seen.status)
     return assess_stale(seen.status, seen.age_s, seen.problem)
@@ -224,7 +228,7 @@ def _live_page(
         "section": section,
         "heading": heading,
         "seen": seen,
-        "health": _health(seen),
+        "health": health_of(seen),
         "live": f"console/live/{page}.html",
         "brief_health": page != "overview",
     }

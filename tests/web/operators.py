@@ -35,9 +35,9 @@ def page(visitor: Visitor, address: str, status: int = 200) -> str:
 
 
 @contextmanager
-def cluster_to_harm(folder: Path) -> Iterator[StoreCluster]:
+def cluster_to_harm(folder: Path, nodes: int = 3) -> Iterator[StoreCluster]:
     """A cluster of its own, to which the site of this process is turned meanwhile."""
-    cluster = StoreCluster(folder)
+    cluster = StoreCluster(folder, nodes)
     here = {"DATA_DIR": folder, "COORDINATORS": cluster.coordinators, "KEY_FILE": str(cluster.key_file)}
     try:
         cluster.start()

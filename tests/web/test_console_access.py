@@ -15,7 +15,7 @@ from tests.web.visitors import Visitor, member
 
 pytestmark = pytest.mark.usefixtures("real_store")
 
-VALUES = {"node_id": "node1", "action": "kill", "tablet_id": 1}
+VALUES = {"node_id": "node1", "action": "kill", "tablet_id": 1, "wish": "split"}
 NAMES = [pattern.name for pattern in urlpatterns]
 
 
@@ -41,7 +41,7 @@ def test_neither_strangers_nor_members_get_anything(method: str, htmx: bool) -> 
 
 def test_operators_get_in() -> None:
     visitor, _ = operator()
-    for name in ("overview", "nodes", "tablets", "front_ends", "rows", "activity", "latest_activity"):
+    for name in ("overview", "nodes", "tablets", "by_itself", "front_ends", "rows", "activity", "latest_activity"):
         assert visitor.get(reverse(f"console:{name}")).status_code == 200, name
 
 
@@ -54,7 +54,7 @@ def test_one_who_is_no_operator_any_more_is_out_at_the_next_click() -> None:
 
 def test_pages_are_only_read_by_get() -> None:
     visitor, _ = operator()
-    for name in set(NAMES) - {"act", "node", "tablet"}:
+    for name in set(NAMES) - {"act", "node", "tablet", "place", "by_itself"}:
         assert visitor.post(reverse(f"console:{name}")).status_code == 405, name
 
 

@@ -61,6 +61,12 @@ def on_either_side_of_the_last_record(control: Control) -> list[Any]:
     return found
 
 
+def reasons(control: Control) -> list[str]:
+    """What was decided since the effects were cleared, in words."""
+    records: list[dict[str, Any]] = [effect.record for effect in control.effects if isinstance(effect, Journal)]
+    return [word for record in records for word in record.get("because", ())]
+
+
 # ---------------------------------------------------------------- as it should go
 
 
@@ -80,7 +86,7 @@ def test_a_replica_moves_in_two_records_and_the_set_is_never_smaller_than_before
     now = control.tablet()
     assert (now.replicas, now.leaving) == (("n1", "n4", "n3"), ""), "in the same place of the order"
     assert owner(control) == ("n1", ["n1", "n3", "n4"], before[2]), "the same leadership: nobody waits for anything"
-    words = [word for e in control.effects if isinstance(e, Journal) for word in e.record.get("because", ())]
+    words = reasons(control)
     assert words == [
         "tablet 1: its replica on n2 moves to n4, as an operator asked",
         "tablet 1: its replica on n2 has moved to n4",
@@ -208,7 +214,7 @@ def test_a_move_to_a_node_that_stays_away_is_withdrawn(after: float | None) -> N
     control.effects.clear()
     control.pass_time(DETECTED)
     assert (control.tablet().leaving, control.tablet().replicas) == ("", ("n1", "n2", "n3"))
-    words = [word for e in control.effects if isinstance(e, Journal) for word in e.record.get("because", ())]
+    words = reasons(control)
     assert words == [
         f"tablet 1: its replica on n2 does not move to n4 after all: n4 has been gone for {patience:g} s",
     ]
