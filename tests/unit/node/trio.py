@@ -69,6 +69,8 @@ class Trio:
         self.asked: list[Any] = []
         """What nodes told the coordinator (heartbeats aside)."""
         self.configuration = Configuration(TABLET, "", None, 1, 1, None, (), replicas=NAMES, min_in_sync=1)
+        self.children: list[Configuration] = []
+        """The newest configurations of tablets that were split off."""
         for name in NAMES:
             self.start(name)
         self.tell(self.configuration)
@@ -82,7 +84,7 @@ class Trio:
         engine = SimulatedEngine(self.disks[name])
         node = Node(name, engine, boot_id=f"{name}.{self.incarnations[name]}", started=self.now)
         self.nodes[name] = node
-        known = [self.configuration] if self.configuration.in_sync else []
+        known = [self.configuration, *self.children] if self.configuration.in_sync else []
         node.from_coordinator(Registered(self.incarnations[name], "cluster", ".*", known, {}), self.now)
         for other in self.nodes:
             if other != name:
@@ -105,13 +107,13 @@ class Trio:
         """The present run of a node."""
         return Member(name, self.incarnations[name])
 
-    def replica(self, name: str) -> Replica:
+    def replica(self, name: str, tablet: int = TABLET) -> Replica:
         """A node's replica."""
-        return self.nodes[name]._replicas[TABLET]
+        return self.nodes[name]._replicas[tablet]
 
-    def leader(self, name: str) -> Leadership:
+    def leader(self, name: str, tablet: int = TABLET) -> Leadership:
         """A node's time as primary."""
-        leadership = self.replica(name).leadership
+        leadership = self.replica(name, tablet).leadership
         assert leadership is not None
         return leadership
 
@@ -235,23 +237,25 @@ class Trio:
 
     # -- clients
 
-    def write(self, name: str, token: Any, *bundles: Bundle) -> None:
+    def write(self, name: str, token: Any, *bundles: Bundle, tablet: int = TABLET, version: int = 1) -> None:
         """Writes of one mutation each arrive as one bundle. The only one is answered as `token`, several as (`token`, 1),
-        (`token`, 2) and so on."""
+        (`token`, 2) and so on. `version`: the range version that the client knows."""
         mutations = [mutation for bundle in bundles for mutation in bundle.mutations]
         encoded = [encode_mutation(*mutation) for mutation in mutations]
         together = bundle_of(*encoded, bulk=b"".join(bundle.bulk for bundle in bundles))
         ids = [ALONE] if len(mutations) == 1 else list(range(1, len(mutations) + 1))
-        self.nodes[name].client_write(token, Write(TABLET, 1, ids, together), self.now)
+        self.nodes[name].client_write(token, Write(tablet, version, ids, together), self.now)
 
-    def read(self, name: str, token: Any, row: str, column: str = "c") -> None:
+    def read(
+        self, name: str, token: Any, row: str, column: str = "c", *, tablet: int = TABLET, version: int = 1
+    ) -> None:
         """A client's read arrives."""
-        self.nodes[name].client_request(token, Get(TABLET, 1, row, column), self.now)
+        self.nodes[name].client_request(token, Get(tablet, version, row, column), self.now)
 
-    def value_at(self, name: str, row: str, column: str = "c") -> bytes | None:
+    def value_at(self, name: str, row: str, column: str = "c", *, tablet: int = TABLET) -> bytes | None:
         """What a replica holds, applied."""
-        cell = self.replica(name).disk.tablet.get(row, column)
-        return None if cell is None else self.replica(name).host.engine.read(cell)
+        cell = self.replica(name, tablet).disk.tablet.get(row, column)
+        return None if cell is None else self.replica(name, tablet).host.engine.read(cell)
 
     def changes_asked(self) -> list[ChangeRequest]:
         """What primaries asked of the coordinator."""
