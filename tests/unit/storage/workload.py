@@ -7,41 +7,31 @@ sync that returned or a later one: everything acknowledged, and whole things onl
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from kvstore import settings
-from kvstore.errors import StoreError
 from kvstore.mutation import Entry, Version
-from kvstore.storage.cell import BulkRef
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.replica import Learning
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segments import WalOptions
-from kvstore.storage.upkeep import checkpoint, maintain, next_job, run_to_end
+from kvstore.storage.upkeep import Job, checkpoint, maintain, may_checkpoint, next_job, run_to_end
 from tests.faults.disk import Crash, Faults, FaultyDisk, FaultyFiles
 from tests.unit.storage.entries import BULK, delete, delete_row, entry, put
+from tests.unit.storage.model import (
+    Cells,
+    State,
+    TabletModel,
+    all_below,
+    carry_out,
+    carry_out_entry,
+    differs,
+    up_to,
+)
 
 FOLDER = "/data"
-Cells = dict[tuple[str, str], tuple[Version, bytes]]
-
-
-@dataclass(frozen=True)
-class TabletModel:
-    """What a replica must be. `cells` holds everything logged, applied or not."""
-
-    start: str
-    last: int = 0
-    last_epoch: int = 0
-    epoch: int = 0
-    learning: Learning = Learning.INTACT
-    cells: Cells = field(default_factory=dict, repr=False)
-    tail: tuple[Entry, ...] = field(default=(), repr=False)
-    numbers: tuple[int, ...] = ()
-    """The last mutations' numbers, for the results."""
-
-
-State = dict[int, TabletModel]
+MOST_TABLETS = 10
 
 
 class Workload:
@@ -63,7 +53,8 @@ class Workload:
             spares=1,
         )
         self.states: list[tuple[int, State]] = [(0, {})]
-        self.number = 0
+        self.born: list[int] = []
+        """Tablets that were split off others."""
         self.crashes = 0
 
     def run(self, rounds: int = 3) -> None:
@@ -126,6 +117,8 @@ class Workload:
             (6, self._maintain),
             (1.5, self._learn),
             (0.3, self._damage),
+            (3, self._split),
+            (0.5, self._narrow),
         ]
         step = chance.choices([s for _, s in steps], [w for w, _ in steps])[0]
         step(engine)
@@ -136,9 +129,9 @@ class Workload:
         return self.chance.choice(found) if found else None
 
     def _create(self, engine: Engine) -> None:
-        tablet = self.chance.randint(1, 6)
+        tablet = self.chance.choice([*range(1, 7), *self.born])
         if tablet not in self.now and tablet not in engine.tablets:
-            start = f"start{self.number}"
+            start = f"a{self.chance.randint(0, 99)}"
             self._logged(engine.create_tablet(tablet, start, None, 1), tablet, TabletModel(start))
 
     def _drop(self, engine: Engine) -> None:
@@ -153,12 +146,12 @@ class Workload:
             size = self.chance.choice((100_000, 1 << 20, settings.MAX_VALUE))
         return self.chance.randbytes(size)
 
-    def _batches(self) -> list[list[tuple[Any, ...]]]:
+    def _batches(self, rows: list[str]) -> list[list[tuple[Any, ...]]]:
         batches = []
         for _ in range(self.chance.choice((1, 1, 2, 5))):
             batch: list[tuple[Any, ...]] = []
             for _ in range(self.chance.choice((1, 1, 3))):
-                row, column = f"row{self.chance.randint(0, 4)}", f"column{self.chance.randint(0, 9)}"
+                row, column = self.chance.choice(rows), f"column{self.chance.randint(0, 9)}"
                 kind = self.chance.random()
                 if kind < 0.75:
                     batch.append(put(row, column, self._value()))
@@ -181,12 +174,12 @@ class Workload:
         model = self.now[tablet]
         replica = engine.tablets[tablet]
         epoch = max(model.epoch, model.last_epoch, 1) + (self.chance.random() < 0.1)
-        batches = self._batches()
+        batches = self._batches(model.rows)
         new = entry(epoch, model.last + 1, *batches, client=tablet, floor=max(0, model.last - 20))
         lsn = engine.append_entry(tablet, new, replica.commit)
         cells = dict(model.cells)
         carry_out(cells, new, batches)
-        numbers = (*model.numbers, *range(new.first, new.last + 1))[-5:]
+        numbers = (*model.numbers, *((tablet, number) for number in range(new.first, new.last + 1)))[-5:]
         self._logged(
             lsn,
             tablet,
@@ -241,33 +234,83 @@ class Workload:
             last_epoch=kept[-1].epoch if kept else replica.commit_epoch,
             cells=cells,
             tail=tuple(kept),
-            numbers=tuple(n for n in model.numbers if n <= after),
+            numbers=up_to(model.numbers, after),
         )
         self._logged(lsn, tablet, cut)
 
+    def _split(self, engine: Engine) -> None:
+        """Part a tablet where its log stands, or at an entry behind which nothing touches the rows that are parted off."""
+        tablet = self._tablet(Learning.INTACT)
+        if tablet is None or len(self.now[tablet].rows) < 2 or len(self.now) >= MOST_TABLETS:
+            return
+        model, replica = self.now[tablet], engine.tablets[tablet]
+        at_row = self.chance.choice(model.rows[1:])
+        left: list[Entry] = []
+        for e in reversed(replica.tail):
+            if self.chance.random() < 0.5 or not all_below(e, at_row):
+                break
+            left.insert(0, e)
+        last = left[0].first - 1 if left else model.last
+        kept = [e for e in replica.tail if e.last <= last]
+        last_epoch = kept[-1].epoch if kept else replica.commit_epoch
+        child, version = 100 + len(self.born), model.range_version + 1
+        self.born.append(child)
+        lsn = engine.split_tablet(tablet, child, at_row, last_epoch, last, version)
+        below: Cells = {key: cell for key, cell in model.cells.items() if key[0] < at_row}
+        above: Cells = {key: cell for key, cell in model.cells.items() if key[0] >= at_row}
+        parent = replace(model, end=at_row, range_version=version, cells=below, tail=tuple(left))
+        self._logged(lsn, tablet, parent)
+        numbers = up_to(model.numbers, last)
+        born = TabletModel(at_row, model.end, version, last, last_epoch, model.epoch, cells=above, numbers=numbers)
+        self.states[-1] = (lsn, {**self.now, child: born})
+
+    def _narrow(self, engine: Engine) -> None:
+        tablet = self._tablet(*Learning)
+        if tablet is None or len(self.now[tablet].rows) < 2:
+            return
+        model, replica = self.now[tablet], engine.tablets[tablet]
+        end, version = self.chance.choice(model.rows[1:]), model.range_version + 1
+        lsn = engine.narrow_tablet(tablet, end, version)
+        narrowed = replace(
+            model,
+            end=end,
+            range_version=version,
+            last=replica.commit,
+            last_epoch=replica.commit_epoch,
+            cells={(r, c): (x.version, engine.read(x)) for r, c, x in replica.tablet.scan()} if replica.intact else {},
+            tail=(),
+            numbers=up_to(model.numbers, replica.commit),
+        )
+        assert all(row < end for row, _ in narrowed.cells)
+        self._logged(lsn, tablet, narrowed)
+
     def _checkpoint(self, engine: Engine) -> None:
         tablet = self._tablet(Learning.INTACT)
-        if tablet is not None and engine.tablets[tablet].may_checkpoint:
-            job = checkpoint(engine, engine.tablets[tablet])
-            if self.chance.random() < 0.3:
-                self._meanwhile(engine, job)
-            else:
-                run_to_end(engine, job)
+        if tablet is not None and may_checkpoint(engine, engine.tablets[tablet]):
+            self._carry_out(engine, checkpoint(engine, engine.tablets[tablet]))
 
-    def _meanwhile(self, engine: Engine, job: Any) -> None:
-        """Write while a checkpoint is being made."""
+    def _carry_out(self, engine: Engine, job: Job) -> None:
+        if self.chance.random() < 0.3:
+            self._meanwhile(engine, job)
+        else:
+            run_to_end(engine, job)
+
+    def _meanwhile(self, engine: Engine, job: Job) -> None:
+        """Write, split and drop tablets while a checkpoint is being made, or values are moved."""
         for blocking in job:
             if blocking is not None:
                 blocking()
             if self.chance.random() < 0.5:
                 self._append(engine)
+            if self.chance.random() < 0.1:
+                self.chance.choice((self._split, self._split, self._drop))(engine)
             self._sync_and_apply(engine)
 
     def _maintain(self, engine: Engine) -> None:
         if self.chance.random() < 0.5:
             maintain(engine)
         elif (found := next_job(engine)) is not None:
-            run_to_end(engine, found[1])
+            self._carry_out(engine, found[1])
 
     def _damage(self, engine: Engine) -> None:
         tablet = self._tablet(Learning.INTACT)
@@ -280,15 +323,18 @@ class Workload:
         tablet = self._tablet(*Learning)
         if tablet is None:
             return
+        self._begin_learning(engine, tablet)
+        if self.chance.random() < 0.2 and len(self.now[tablet].rows) > 1:
+            self._hold(engine, tablet, self.now[tablet].epoch + 1, self.now[tablet].last)
+            self._narrow_learner(engine, tablet)
         model = self.now[tablet]
-        self._logged(engine.begin_learning(tablet), tablet, replace(model, learning=Learning.HOLDING))
         start = model.last + self.chance.randint(1, 20)
         epoch = max(model.epoch, model.last_epoch) + 1
         target: Cells = {}
-        for row in range(3):
+        for row in model.rows[:3]:
             for column in range(self.chance.randint(0, 5)):
                 version = Version(epoch, self.chance.randint(1, start))
-                target[f"row{row}", f"column{column}"] = (version, self._value())
+                target[row, f"column{column}"] = (version, self._value())
         for cell in [(r, c) for r, c, _ in engine.tablets[tablet].tablet.scan() if (r, c) not in target]:
             self._install(engine, tablet, [(*cell, Version(0, 0), None)])
         held, last = self._hold(engine, tablet, epoch, start)
@@ -300,12 +346,24 @@ class Workload:
         for e in held:
             carry_out_entry(target, e)
         left = tuple(e for e in held if e.first > finish)
-        finished = TabletModel(model.start, last, epoch, epoch, Learning.INTACT, target, left)
+        finished = TabletModel(*model.range, last, epoch, epoch, Learning.INTACT, target, left)
         self._logged(lsn, tablet, finished)
         engine.sync()
         while engine.tablets[tablet].commit < finish:
             engine.apply(tablet, finish, 1)
         assert engine.tablets[tablet].intact
+
+    def _begin_learning(self, engine: Engine, tablet: int) -> None:
+        lsn = engine.begin_learning(tablet)
+        self._logged(lsn, tablet, replace(self.now[tablet], learning=Learning.HOLDING))
+
+    def _narrow_learner(self, engine: Engine, tablet: int) -> None:
+        """The tablet is split while it learns."""
+        model = self.now[tablet]
+        end, version = self.chance.choice(model.rows[1:]), model.range_version + 1
+        lsn = engine.narrow_tablet(tablet, end, version)
+        self._logged(lsn, tablet, replace(model, end=end, range_version=version))
+        self._begin_learning(engine, tablet)
 
     def _install(self, engine: Engine, tablet: int, cells: list[Any]) -> None:
         lsn = engine.install(tablet, cells)
@@ -316,7 +374,7 @@ class Workload:
     def _hold(self, engine: Engine, tablet: int, epoch: int, start: int) -> tuple[list[Entry], int]:
         held, last = [], start
         for _ in range(self.chance.randint(0, 3)):
-            new = entry(epoch, last + 1, *self._batches(), client=tablet)
+            new = entry(epoch, last + 1, *self._batches(self.now[tablet].rows), client=tablet)
             self._logged(engine.append_entry(tablet, new, last), tablet, self.now[tablet])
             held.append(new)
             last = new.last
@@ -341,72 +399,3 @@ class Workload:
     def _as_opened(engine: Engine, state: State) -> State:
         tails = {t: tuple(logged.entry for logged in engine.tablets[t].logged) for t in state}
         return {t: replace(model, tail=tails[t]) for t, model in state.items()}
-
-
-def carry_out(cells: Cells, new: Entry, batches: list[list[tuple[Any, ...]]]) -> None:
-    """What an entry does to cells, written down once more and simply."""
-    for sequence, batch in enumerate(batches, new.first):
-        for kind, row, *rest in batch:
-            if kind == "put":
-                cells[row, rest[0]] = (Version(new.epoch, sequence), rest[1])
-            elif kind == "delete":
-                cells.pop((row, rest[0]), None)
-            else:
-                for key in [key for key in cells if key[0] == row]:
-                    del cells[key]
-
-
-def carry_out_entry(cells: Cells, new: Entry) -> None:
-    """The same, from the entry itself."""
-    batches = []
-    for bundle in new.bundles:
-        at = 0
-        for mutation in bundle.mutations:
-            batch: list[tuple[Any, ...]] = []
-            for kind, row, *rest in mutation.operations:
-                if kind == 0:
-                    batch.append(put(row, *rest))
-                elif kind == 1:
-                    batch.append(put(row, rest[0], bytes(bundle.bulk[at : at + rest[1]])))
-                    at += rest[1]
-                else:
-                    batch.append(delete(row, *rest) if kind == 2 else delete_row(row))
-            batches.append(batch)
-    carry_out(cells, new, batches)
-
-
-def differs(engine: Engine, state: State) -> str | None:
-    """How an engine differs from a state of the model; None if it does not."""
-    if engine.tablets.keys() != state.keys():
-        return f"tablets {sorted(engine.tablets)} for {sorted(state)}"
-    for tablet, model in state.items():
-        replica = engine.tablets[tablet]
-        if replica.start != model.start:
-            return f"tablet {tablet} begins at {replica.start}, not {model.start}"
-        if replica.learning is not model.learning:
-            return f"tablet {tablet} is {replica.learning}, not {model.learning}"
-        if model.learning is not Learning.INTACT:
-            continue
-        if (replica.last, replica.last_epoch, replica.epoch) != (model.last, model.last_epoch, model.epoch):
-            return f"tablet {tablet} ends at {replica.last, replica.last_epoch, replica.epoch}, not {model}"
-        cells: Cells = {(r, c): (x.version, _checked(engine, x.value, x)) for r, c, x in replica.tablet.scan()}
-        for e in replica.tail:
-            carry_out_entry(cells, e)
-        if cells != model.cells:
-            wrong = [k for k in cells.keys() | model.cells.keys() if cells.get(k) != model.cells.get(k)]
-            return f"tablet {tablet}: cells differ: {[(k, _short(cells.get(k)), _short(model.cells.get(k))) for k in wrong]}"
-        for number in model.numbers:
-            if number <= replica.commit and replica.results.lookup(tablet, number) is None:
-                return f"tablet {tablet}: the result of {number} is forgotten"
-    return None
-
-
-def _short(cell: tuple[Version, bytes] | None) -> object:
-    return cell and (tuple(cell[0]), len(cell[1]), cell[1][:8])
-
-
-def _checked(engine: Engine, value: bytes | BulkRef, cell: Any) -> bytes:
-    try:
-        return engine.read(cell)
-    except StoreError as error:
-        return f"unreadable {value!r}: {error}".encode()
