@@ -100,6 +100,7 @@ def test_restarts_by_the_supervisor_fail_no_request(tmp_path: Path) -> None:
 def test_a_node_that_joins_later_is_a_spare_and_gets_the_replicas_of_one_that_stays_away(cluster: StoreCluster) -> None:
     with cluster.client(timeout=30.0) as client:
         cells = fill(client)
+        assert command(cluster, "spread", "off").returncode == 0
         cluster.names.append("node4")
         cluster.start("node4")
         wait_for(lambda: "node4" in {each["id"] for each in cluster.status()["nodes"]}, "the new node's registration")
