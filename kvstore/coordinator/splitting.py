@@ -98,6 +98,7 @@ class Splitting:
     def done(self, child: Configuration) -> list[Told]:
         """A tablet was split: whoever waited for that is told, whatever row he had wanted."""
         assert child.born is not None
+        self._proposed_at.pop(child.born.parent, None)  # what is left of it may still be too large
         wish = self._wishes.pop(child.born.parent, None)
         return [(token, WasSplit(child.tablet, child.start)) for token in wish.tokens] if wish is not None else []
 

@@ -47,6 +47,8 @@ class StubbornReader:
         self._node = node
         self._number = number
         self._groups = groups
+        self._ranges: dict[str, list[tuple[int, int]]] = {group: [] for group in groups}
+        """Tablets and range versions that the map has had for a group."""
         self._tablets = tablets
         self._key = read_key(key_file)
         self._record = record
@@ -92,11 +94,14 @@ class StubbornReader:
             number += 1
             group = chance.choice(self._groups)
             row, column = group + chance.choice(ROWS), chance.choice(COLUMNS)
-            tablet = self._tablets.find(row)
-            assert tablet is not None
+            found = self._tablets.find(row)
+            if found is not None and (found.tablet, found.range_version) not in self._ranges[group]:
+                self._ranges[group].append((found.tablet, found.range_version))
+            # what it was before it was split as well: who has not heard of that may answer still
+            tablet, version = chance.choice(self._ranges[group][-2:] or [(0, 0)])
             operation = Operation(self._number, "read", time.monotonic(), 0.0, (row, column))
             self._asked[number] = group, operation
-            sock.sendall(encode_get(tablet.tablet, tablet.range_version, row, column, number))
+            sock.sendall(encode_get(tablet, version, row, column, number))
 
     def _read(self, sock: socket.socket) -> None:
         """Write down each value that comes; ends with the connection."""
