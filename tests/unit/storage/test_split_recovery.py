@@ -221,10 +221,10 @@ def test_a_grandchild_outlives_a_child_that_was_dropped() -> None:
 def test_a_damaged_child_holds_nobody_up_and_is_known_when_the_log_is_gone() -> None:
     engine = whole(segment_size=8192, checkpoint_log=100)
     split(engine)
-    engine.mark_damaged(2, "for the test")
     for i in range(20):
         write(engine, [put("a", f"{column}", bytes([i]) * 60) for column in range(20)])
-        maintain(engine)
+    engine.mark_damaged(2, "for the test")
+    maintain(engine)
     assert len(engine.wal.folder.segments) < 4
     again = reopened(engine, segment_size=8192)
     assert (again.tablets[2].damage, again.tablets[2].range, again.damage) == ("for the test", ("m", None, 2), [])
