@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from kvstore.errors import NoSpace
@@ -344,10 +345,11 @@ class Engine:
 
     def damage_in_segment(self, generation: int, damage: Damage) -> None:
         """Bytes of a segment turned out to be damaged: every replica that may have a value there is."""
-        self.damage.append(Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what))
-        for tablet_id, replica in list(self.tablets.items()):
-            if replica.may_have_values_in(generation, damage):
-                self.mark_damaged(tablet_id, f"log/{damage}")
+        named = replace(damage, file=f"log/{damage.file}")
+        hit = [tablet_id for tablet_id, r in self.tablets.items() if r.may_have_values_in(generation, damage)]
+        self.damage += [named.of(tablet_id) for tablet_id in hit] or [named]
+        for tablet_id in hit:
+            self.mark_damaged(tablet_id, str(named.of(tablet_id)))
 
     def mark_damaged(self, tablet_id: int, why: str) -> None:
         """The replica is not to be trusted (a digest differs, a value is damaged): durable at the next sync."""

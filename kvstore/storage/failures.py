@@ -7,7 +7,7 @@ start-up, in a sentence that names the path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvstore.errors import StorageFailure, TryAgain
 
@@ -57,6 +57,10 @@ class Damage:
     tablet: int | None
     what: str
     end: int = 0
+
+    def of(self, tablet: int) -> Damage:
+        """The same as this tablet is told of it, which needs those bytes though they name another; if they name any."""
+        return self if self.tablet is None else replace(self, tablet=tablet)
 
     def __str__(self) -> str:
         whose = "unknown tablet" if self.tablet is None else f"tablet {self.tablet}"

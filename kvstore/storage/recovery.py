@@ -11,7 +11,7 @@ back that far. A gap in a tablet's sequence, a checkpoint that cannot be read, a
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvstore.errors import BadRequest
@@ -177,8 +177,8 @@ def _take_range(replica: DiskReplica, record: Record) -> list[Any]:
 
 def _replay_narrowing(replica: DiskReplica, record: Record) -> None:
     _, end, range_version, _ = decode_range(record.payload)
-    if end is None or replica.range_version >= range_version:
-        return
+    if end is None:
+        raise BadRequest("not a narrowing: it names no end")
     if replica.intact:
         replica.apply(record.first)
     replica.narrow(end, range_version)
@@ -285,7 +285,7 @@ def _nonsense(engine: Engine, position: Position, record: Record, what: str) -> 
 
 def _judge(engine: Engine, damage: Damage, replay: Replay) -> None:
     """Damage in the log, after replay."""
-    named = Damage(f"log/{damage.file}", damage.offset, damage.tablet, damage.what)
+    named = replace(damage, file=f"log/{damage.file}")
     segment = int(damage.file.removesuffix(".seg"), 16)
     place = Position(segment, damage.offset)
     hit = [
@@ -298,7 +298,7 @@ def _judge(engine: Engine, damage: Damage, replay: Replay) -> None:
         or replica.may_have_values_in(segment, damage)
     ]
     for replica in hit:
-        _damaged(engine, replica, named)
+        _damaged(engine, replica, named.of(replica.id))
     if not hit:
         engine.damage.append(named)
 
