@@ -153,11 +153,33 @@ class Faults:
         request = SplitTablet(now.tablet, now.range_version, row)
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
-        if chance.random() < 0.5:
-            # harm just when it is prepared, decided, or carried out
-            self._later(
-                0.0, 0.03, chance.choice([kind for weight, kind in self.kinds if weight and kind != self._split])
-            )
+        if now.primary is not None and chance.random() < 0.7:
+            self._later(0.0, 0.02, lambda: self._harm_a_split(now.primary.node))  # type: ignore[union-attr]
+
+    def _harm_a_split(self, primary: str) -> None:
+        """Just when it is prepared, decided, or carried out."""
+        chance, coordinator = self._world.random, self._cluster.coordinator
+        node = self._cluster.nodes[chance.choice([primary, primary, self._node().name])]
+        kind = chance.randrange(7)
+        if kind == 0:
+            node.crash()
+            self._later(0.01, 2.0, lambda: self._revive(node))
+        elif kind == 1:
+            node.crash_in = chance.randint(0, 8)
+            self._later(1.0, 3.0, lambda: self._revive(node))
+        elif kind == 2:
+            coordinator.crash_in = chance.randint(0, 3)
+            self._later(0.05, 3.0, lambda: self._revive(coordinator))
+        elif kind == 3:
+            node.pause(chance.uniform(0.05, 3.0))
+        elif kind == 4:
+            self._block([(node.name, "coord"), ("coord", node.name)][chance.randint(0, 1) :])
+        elif kind == 5:
+            others = [name for name in [*self._cluster.nodes, "coord"] if name != node.name]
+            self._block([(node.name, other) for other in others] + [(other, node.name) for other in others])
+        else:
+            node.sync_time = chance.choice([0.02, 0.2, 2.0])
+            self._later(0.5, 3.0, lambda: setattr(node, "sync_time", 0.0005))
 
     # ---------------------------------------------------------------- disks
 
