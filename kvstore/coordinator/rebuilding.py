@@ -50,7 +50,7 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
     found = []
     for configuration in present:
         gone = _gone_of(configuration, late, nodes)
-        spare = gone and (arriving(configuration) or _spare_for(configuration, nodes, held, learning))
+        spare = gone and (_already_copying(configuration, nodes) or _spare_for(configuration, nodes, held, learning))
         if gone and spare:
             following = _replaced(configuration, gone, spare, nodes)
             held.subtract(configuration.replicas)
@@ -61,11 +61,8 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
 
 
 def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
-    """The first node of the tablet that is to be replaced, if there is one. A replica that moves is replaced by that; where it
-    moves to nobody, because that node is gone as well, the move is withdrawn first."""
+    """The first node of the tablet that is to be replaced, if there is one. A replica that moves is replaced by that."""
     moving = (now.leaving, arriving(now))
-    if now.leaving and not nodes.alive(arriving(now)):
-        return None
     return next(
         (name for name in now.replicas if name in late and name not in moving and may_lose(now, name, nodes)), None
     )
@@ -77,6 +74,12 @@ def may_lose(now: Configuration, name: str, nodes: Membership) -> bool:
     if now.primary is None or nodes.run_of(now.primary.node) != now.primary or not nodes.alive(now.primary.node):
         return False
     return name in now.replicas and all(member.node != name for member in now.in_sync)
+
+
+def _already_copying(now: Configuration, nodes: Membership) -> str | None:
+    """The node that a replica of this very tablet is moving to, if it is there: what it copies is now missing elsewhere."""
+    target = arriving(now)
+    return target if target and nodes.alive(target) else None
 
 
 def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str]) -> str | None:
@@ -91,9 +94,10 @@ def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learni
 
 def _replaced(now: Configuration, gone: str, spare: str, nodes: Membership) -> Configuration:
     # in the same place of the order: what the gone node was to lead falls to the one that has its copies
-    # (a spare that a replica of the tablet was moving to belongs to it already, and the other replica stays)
+    # (where a replica was moving to the spare, the spare belongs to the tablet already, and that replica stays where it was)
+    leaving = "" if spare in now.replicas else now.leaving
     replicas = tuple(spare if name == gone else name for name in now.replicas if name != spare)
-    moved = dataclasses.replace(now, replicas=replicas, leaving="")
+    moved = dataclasses.replace(now, replicas=replicas, leaving=leaving)
     return changed(moved, nodes, now.primary, now.in_sync, learners_of(moved, nodes, now.in_sync))
 
 

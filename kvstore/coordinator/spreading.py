@@ -54,9 +54,7 @@ def next_step(configurations: Iterable[Configuration], changed_at: dict[int, flo
 
 
 def _at_rest(present: list[Configuration], changed_at: dict[int, float], nodes: Membership) -> bool:
-    """Whether every set is full and steady, and there is nobody of whom nothing can be said yet."""
-    if any(nodes.unheard(name) for name in nodes.nodes):
-        return False
+    """Whether every set is full and steady, and everybody in it is in time."""
     for now in present:
         if now.primary is None or now.leaving or len(now.in_sync) != len(now.replicas):
             return False
@@ -83,23 +81,19 @@ def _even_data(present: list[Configuration], shares: _Shares, nodes: Membership)
         for giver in givers:
             if held[giver] < held[taker] + 2:
                 break
-            now = _which(present, giver, taker, shares, nodes)
+            now = _which(present, giver, taker, size[giver] - size[taker], nodes)
             if now is not None:
                 words = f"tablet {now.tablet}: its replica on {giver}, which holds {held[giver]}, moves to {taker}, which holds"
                 return Step(begin(now, giver, taker, nodes), f"{words} {held[taker]}")
     return None
 
 
-def _which(
-    present: list[Configuration], giver: str, taker: str, shares: _Shares, nodes: Membership
-) -> Configuration | None:
-    """The tablet whose replica goes from one to the other; None if the taker has room for none."""
-    gives_first = shares.first[giver] - shares.first[taker] >= 2
-    apart = shares.bytes[giver] - shares.bytes[taker]
+def _which(present: list[Configuration], giver: str, taker: str, apart: int, nodes: Membership) -> Configuration | None:
+    """The tablet whose replica goes from one to the other, which are `apart` by so many bytes; None if the taker has room for
+    none. Best is one that the giver is not to lead, and that leaves the two most alike."""
 
     def loss(now: Configuration) -> tuple[bool, int, int]:
-        is_first = now.replicas[0] == giver
-        return is_first != gives_first, abs(apart - 2 * size_of(now, nodes)), now.tablet
+        return now.replicas[0] == giver, abs(apart - 2 * size_of(now, nodes)), now.tablet
 
     movable = [
         now

@@ -331,6 +331,32 @@ def test_if_both_a_third_node_and_the_one_that_it_goes_to_stay_away_a_spare_is_u
     assert (now.replicas, now.leaving) == (("n1", "n2", "n5"), "")
 
 
+def test_if_the_node_that_it_goes_to_is_away_a_third_ones_replica_is_rebuilt_on_a_spare_and_the_move_waits() -> None:
+    control = moving(nodes="n1 n2 n3 n4 n5")
+    control.kill("n3")
+    control.pass_time(GRACE - 10.0)
+    control.kill("n4")
+    control.pass_time(10.0 + DETECTED)
+    now = control.tablet()
+    assert (now.replicas, now.leaving) == (("n1", "n2", "n5", "n4"), "n2")
+    control.pass_time(GRACE)
+    now = control.tablet()
+    assert (now.replicas, now.leaving) == (("n1", "n2", "n5"), "")
+
+
+def test_who_alone_holds_everything_keeps_its_place_though_it_is_disabled() -> None:
+    """n4 was taken in, then all the others went: whatever becomes of the move, its copy is the one that counts."""
+    control = moving()
+    control.kill("n3", told=True)
+    learnt(control, "n4")
+    for name in ("n1", "n2"):
+        control.kill(name, told=True)
+    control.disable("n4")
+    control.pass_time(2.0)
+    assert owner(control)[:2] == ("n4", ["n4"])
+    assert "n4" in control.tablet().replicas
+
+
 def test_if_both_ends_of_a_move_stay_away_it_is_withdrawn_and_the_replica_rebuilt() -> None:
     control = moving(nodes="n1 n2 n3 n4 n5")
     control.kill("n2")
