@@ -9,12 +9,12 @@ it; `tick` every 20 to 50 ms, and messages that have arrived are fed before it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kvstore import rebuild_after, settings, split_above
-from kvstore.codec import reader, writer
 from kvstore.coordinator import moving, placement, spreading
+from kvstore.coordinator.creation import Creation
+from kvstore.coordinator.decisions import configurations_in, configurations_record
 from kvstore.coordinator.effects import Connection, Effect, Journal, Reply, SendNode
 from kvstore.coordinator.handback import hand_back
 from kvstore.coordinator.membership import Membership
@@ -22,7 +22,7 @@ from kvstore.coordinator.rebuilding import rebuildings
 from kvstore.coordinator.report import status_report
 from kvstore.coordinator.splitting import Splitting, Told, came_of, check_row, follow, halves, may_ask, refused
 from kvstore.errors import BadRequest, StoreError
-from kvstore.keys import GroupRule, checked
+from kvstore.keys import GroupRule
 from kvstore.messages import (
     ChangeAnswer,
     ChangeKind,
@@ -51,43 +51,6 @@ from kvstore.messages import (
     WasSplit,
     WithdrawMove,
 )
-
-_write_configuration = writer(Configuration)
-_read_configuration = reader(Configuration)
-_DEFAULTS = _write_configuration(Configuration(0, "", None, 0, 0, None, ()))
-"""What the fields that an older version did not write mean."""
-
-
-@dataclass(slots=True)
-class Creation:
-    """What a new cluster is to be. `splits` are the first rows of all tablets but the first, in order. `rebuild_after`: seconds
-    after which a gone node's replicas are rebuilt elsewhere; None: never. `spread`: whether nodes that join get their share by
-    themselves. `split_above`: bytes in memory from which on a tablet is split by itself; None: never."""
-
-    cluster: str
-    group_rule: str
-    splits: list[str]
-    replication: int
-    min_in_sync: int
-    nodes_expected: int
-    rebuild_after: float | None = settings.REBUILD_AFTER
-    spread: bool = settings.SPREAD
-    split_above: int | None = settings.SPLIT_ABOVE
-
-    def check(self) -> None:
-        """Raise `BadRequest` with what is wrong, if anything is."""
-        rule = GroupRule(self.group_rule)
-        for split in self.splits:
-            if not checked(split, "split") or not rule.may_split_at(split):
-                raise BadRequest(f"no tablet may begin at {split!r}: it is not the first row of a group")
-        if self.splits != sorted(set(self.splits)):
-            raise BadRequest("the splits must be in order, and all different")
-        if not 1 <= self.min_in_sync <= self.replication:
-            raise BadRequest(f"min_in_sync must lie between 1 and the replication, {self.replication}")
-        if self.replication > self.nodes_expected:
-            raise BadRequest(f"{self.nodes_expected} nodes cannot hold {self.replication} replicas")
-        rebuild_after.check(self.rebuild_after)
-        split_above.check(self.split_above)
 
 
 class Coordinator:
@@ -156,7 +119,7 @@ class Coordinator:
         """Records from which the durable state, as of all `Journal` effects so far, is restored."""
         records = [self._cluster, *self._membership.snapshot()]
         if self._configurations:
-            records.append(_configurations_record(self._configurations.values()))
+            records.append(configurations_record(self._configurations.values()))
         return records
 
     # -- nodes
@@ -278,7 +241,7 @@ class Coordinator:
             assert configuration.epoch == (before.epoch + 1 if before else begins)
             if before is not None:
                 self._note_faults(before, configuration)
-        record = _configurations_record(configurations)
+        record = configurations_record(configurations)
         self._record({**record, "because": list(because)} if because else record)
         self._tell_everybody(configurations)
 
@@ -465,13 +428,3 @@ class Coordinator:
         """The effects since the last call, in the order in which they must be carried out."""
         out, self._out = self._out, []
         return out
-
-
-def configurations_in(record: dict[str, Any]) -> list[Configuration]:
-    """The configurations that a journal record holds; none in most kinds. What an older version wrote has fewer fields."""
-    written = record.get("configurations", [])
-    return [_read_configuration([*fields, *_DEFAULTS[len(fields) :]]) for fields in written]
-
-
-def _configurations_record(configurations: Iterable[Configuration]) -> dict[str, Any]:
-    return {"kind": "configurations", "configurations": [_write_configuration(c) for c in configurations]}

@@ -29,7 +29,9 @@ from kvstore import clock, messages, rebuild_after, settings, split_above
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
 from kvstore.coordinator.chronicle import in_words
-from kvstore.coordinator.coordinator import Coordinator, Creation, configurations_in
+from kvstore.coordinator.coordinator import Coordinator
+from kvstore.coordinator.creation import Creation
+from kvstore.coordinator.decisions import configurations_in
 from kvstore.coordinator.effects import Journal as Decide
 from kvstore.coordinator.effects import Reply, SendNode
 from kvstore.coordinator.journal import Journal

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvstore import messages
-from kvstore.coordinator.coordinator import Creation
+from kvstore.coordinator.creation import Creation
 from kvstore.messages import Configuration, Member
 from kvstore.storage.replica import DiskReplica, Learning
 from tests.simulation.machines import CoordinatorMachine, NodeMachine

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvstore import messages, settings
 from kvstore.coordinator import effects as decided
-from kvstore.coordinator.coordinator import Coordinator, Creation
+from kvstore.coordinator.coordinator import Coordinator
+from kvstore.coordinator.creation import Creation
 from kvstore.errors import Unavailable
 from kvstore.mutation import bundle_of, encode_mutation
 from kvstore.node import effects

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kvstore import settings
-from kvstore.coordinator.coordinator import Coordinator, Creation
+from kvstore.coordinator.coordinator import Coordinator
+from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal, Reply, SendNode
 from kvstore.messages import (
     ChangeAnswer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvstore import settings
-from kvstore.coordinator.coordinator import Creation
+from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal, SendNode
 from kvstore.errors import BadRequest
 from kvstore.messages import ChangeKind, Configure, Heartbeat, Member, Register, ReplicaReport

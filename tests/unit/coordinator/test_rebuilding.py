@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvstore import settings
-from kvstore.coordinator.coordinator import Creation
+from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal
 from kvstore.errors import BadRequest
 from kvstore.messages import ChangeKind, Configuration, Done, Refused, SetRebuildAfter
