@@ -95,3 +95,27 @@ def test_a_snapshot_stays_as_it_was() -> None:
 def test_what_is_no_table_is_refused(wrong: bytes) -> None:
     with pytest.raises(BadRequest, match="not a table of results"):
         ResultTable.decode(wrong)
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_twin_has_the_same_results_and_each_goes_on_by_itself(snapshot: bool) -> None:
+    table = ResultTable(per_client=3)
+    for number in range(3):
+        table.record(1, number, 0, Result(0, 1, number))
+        table.record(2, number, 0, Result(0, 1, 10 + number))
+    taken = table.snapshot() if snapshot else None
+    before = table.encode()
+    twin = table.twin()
+    third = twin.twin()
+    assert twin.encode() == before
+    table.record(1, 3, 2, Result(0, 2, 20))
+    twin.record(1, 4, 0, Result(1, 3, 30))
+    assert [t.lookup(1, 3) for t in (table, twin, third)] == [Result(0, 2, 20), None, None]
+    assert [t.lookup(1, 4) for t in (table, twin, third)] == [None, Result(1, 3, 30), None]
+    assert (table.lookup(1, 0), twin.lookup(1, 0), third.lookup(1, 0)) == (Forgotten(2), Forgotten(1), Result(0, 1, 0))
+    assert third.encode() == before
+    if taken is not None:
+        shown = ResultTable()
+        for encoded in taken.encoded_slices():
+            shown.add_encoded(encoded)
+        assert shown.encode() == before

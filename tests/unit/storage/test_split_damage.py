@@ -80,9 +80,10 @@ def test_damage_that_leaves_no_gap_is_both_ones_too() -> None:
 
 def test_damage_in_a_grandparents_log_is_all_threes() -> None:
     engine = whole()
+    write(engine, [put("a", "bulk", b"small"), put("z", "bulk", b"small")])
     place = engine.wal.position
     engine.append_epoch(1, 7)
-    engine.append_commit(1, 4)
+    engine.sync()
     split(engine)
     split(engine, "z", parent=2, child=3)
     damaged_at(engine, place, 30)
@@ -293,3 +294,10 @@ def test_a_record_that_makes_no_sense_ends_its_replica_alone(kind: Kind, payload
     engine.sync()
     again = reopened(engine)
     assert (sorted(again.tablets), damaged(again)) == ([1, 9], [1])
+
+
+def test_a_split_at_a_place_that_the_log_has_not_reached_leaves_two_that_are_damaged() -> None:
+    engine = whole()
+    engine.wal.append(Kind.SPLIT, 1, 1, 9, [encode_range("m", None, 2, 2)])
+    engine.sync()
+    assert marked_for(engine) == [1, 2]

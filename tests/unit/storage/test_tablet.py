@@ -233,3 +233,44 @@ def test_a_moved_value_is_pointed_to_only_while_it_is_the_cells() -> None:
     assert tablet.digest == before
     applied(tablet, 2, put("a", "x", bytes(101)))
     assert not tablet.relocate(key, moved)
+
+
+# ---------------------------------------------------------------- cut in two
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_tablet_is_cut_in_two_anywhere_and_each_part_goes_on_by_itself(seed: int) -> None:
+    chance = random.Random(seed)
+    tablet = Tablet()
+    count = chance.choice((0, 1, 700, 5000))
+    for i in range(count):
+        value = bytes(100 if chance.random() < chance.choice((0, 0.01, 1)) else 3)
+        tablet.apply(entry(1, i + 1, [put(f"{i:05}", "c", value)]), Place(chance.randrange(5), 100), None)
+    snapshots = [tablet.snapshot() for _ in range(chance.choice((0, 1, 2)))]
+    held = [[(key, block.cells[key]) for block in s.blocks for key in block.ordered()] for s in snapshots]
+    row = f"{chance.randrange(count + 2):05}" if chance.random() < 0.8 else chance.choice(("", "x"))
+    cells = shown(tablet.scan())
+    upper = tablet.cut_off(cell_key(row, ""))
+    below, above = [c for c in cells if c[0] < row], [c for c in cells if c[0] >= row]
+    for part, expected in ((tablet, below), (upper, above)):
+        assert shown(part.scan()) == expected
+        assert shown(part.scan(reverse=True)) == expected[::-1]
+        check_counters(part, expected)
+        for at, (name, *_) in enumerate(expected[::37]):
+            applied(part, 9000 + at, put(name, "c", bytes(chance.choice((1, 200)))), put(name, "d", b"new"), epoch=2)
+        for name, *_ in expected[::41]:
+            applied(part, 9999, delete_row(name), epoch=2)
+        check_counters(part, shown(part.scan()))
+    for snapshot, then in zip(snapshots, held, strict=True):
+        assert [(key, block.cells[key]) for block in snapshot.blocks for key in block.ordered()] == then
+        snapshot.release()
+    assert tablet._snapshots == upper._snapshots == []
+
+
+def test_a_scan_that_was_begun_before_the_cut_ends_there() -> None:
+    tablet = with_columns(2000)
+    scan = tablet.scan()
+    first = [next(scan)[1] for _ in range(100)]
+    upper = tablet.cut_off(cell_key("row", "001000"))
+    assert [*first, *(column for _, column, _ in scan)] == [f"{i:06d}" for i in range(1000)]
+    assert upper.cells == 1000
