@@ -1,7 +1,8 @@
 """How writes become entries: they wait, are judged, are logged and sent together, and are answered together.
 
-At most `MAX_ENTRIES_IN_FLIGHT` entries are on their way; what arrives meanwhile waits, and goes into the next one. So the
-busier the tablet, the larger its entries, and one sync of the log serves them all. Work for each write is one pass when
+At most `MAX_ENTRIES_IN_FLIGHT` entries are on their way, and a busy tablet's only one at a time (`_may_send`); what arrives
+meanwhile waits, and goes into the next one. So the busier the tablet, the larger its entries, and one sync of the log
+serves them all. Work for each write is one pass when
 its entry closes: it is here that thousands of them a second spend their time. Writes that came as one bundle stay one.
 
 A repeated mutation is answered from the remembered results if it is committed, and joined to the first if that is still on
@@ -45,6 +46,8 @@ class Flight:
     """An entry that is logged and not committed. `joined`: requests that repeat its mutations, by sequence."""
 
     entry: Entry
+    size: int = 0
+    """Bytes of its bundles."""
     groups: list[tuple[Token, list[int]]] = field(default_factory=list)
     """Who asked, in the order of the entry's mutations: the source and the ids of each bundle."""
     joined: dict[int, list[Token]] = field(default_factory=dict)
@@ -101,10 +104,19 @@ class Gathering:
         """Make entries of what waits, as far as entries may be on their way."""
         if self.waiting and len(configuration.in_sync) < configuration.min_in_sync:
             self._refuse_too_few(configuration)
-        while self.waiting and len(self._flights) < settings.MAX_ENTRIES_IN_FLIGHT:
+        while self.waiting and self._may_send():
             flight = self._gather(configuration.epoch)
             if flight.entry.bundles:
                 self._replica.append_own(flight.entry, now)
+
+    def _may_send(self) -> bool:
+        """Whether an entry may go out beside those that are on their way."""
+        if len(self._flights) >= settings.MAX_ENTRIES_IN_FLIGHT:
+            return False
+        return all(
+            flight.entry.count <= settings.FEW_WRITES or flight.size >= settings.MUCH_TO_MOVE
+            for flight in self._flights
+        )
 
     def _refuse_too_few(self, configuration: Configuration) -> None:
         there, needed = len(configuration.in_sync), configuration.min_in_sync
@@ -140,6 +152,7 @@ class Gathering:
             _judge(bundle, entry, overlay)
             flight.groups.append((waiting.source, waiting.ids))
             size += bundle.size
+        flight.size = size
         if not entry.bundles:
             self._flights.pop()
         elif len(entry.bundles) > 1:

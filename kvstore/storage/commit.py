@@ -116,7 +116,7 @@ class GroupCommitter:
                     self._sync()
                     continue
                 self._event.clear()
-                gevent.sleep(TURN)  # let whoever is ready now join this group
+                gevent.sleep(0)  # let what was put down to be sent leave first
                 while self._wal.waiting:
                     self._marked = False
                     self._sync()

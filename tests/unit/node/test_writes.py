@@ -55,6 +55,33 @@ def test_what_arrives_while_entries_are_on_their_way_goes_into_the_next_one_toge
     assert len(entries) == 3
 
 
+def test_beside_an_entry_of_many_writes_no_other_goes_out() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    many = settings.FEW_WRITES + 1
+    for number in range(1, many + 1):
+        trio.write("n1", number, put("a", b"1", number=number))
+    trio.settle()
+    trio.write("n1", "later", put("a", b"2", number=many + 1))
+    trio.settle()
+    assert [entry.count for entry in trio.replica("n1").disk.tail] == [many]
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers["later"].sequence == many + 1
+
+
+def test_beside_a_large_entry_another_goes_out_however_many_writes_it_holds() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    many = settings.FEW_WRITES + 1
+    for number in range(1, many + 1):
+        trio.write("n1", number, put_large("a", b"1" * (settings.MUCH_TO_MOVE // many + 1), number=number))
+    trio.settle()
+    trio.write("n1", "later", put("a", b"2", number=many + 1))
+    trio.settle()
+    assert [entry.count for entry in trio.replica("n1").disk.tail] == [many, 1]
+
+
 def test_a_silent_secondary_is_counted_until_a_configuration_says_otherwise() -> None:
     trio = Trio().serving()
     trio.held = {("n3", "n1"), ("n1", "n3")}
