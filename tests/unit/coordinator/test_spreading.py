@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kvstore import settings
-from kvstore.coordinator.coordinator import Coordinator, Creation
+from kvstore.coordinator.coordinator import Coordinator
+from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.spreading import next_step
 from kvstore.messages import ChangeKind, ChangeRequest, Configuration, Done, MoveReplica, SetSpread, WithdrawMove
 from tests.unit.coordinator.control import CREATION, Control
