@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvstore.storage.cell import cell_bytes, cell_digest
+from kvstore.storage.cell import BULK, VALUE_PLACE, cell_bytes, cell_digest
 
 MOST_CELLS = 680
 """Cells of one block. A dict of up to 682 entries fits a table of 1024; half a block (340) just fits one of 512."""
@@ -11,7 +11,10 @@ FEW_CELLS = 64
 
 
 class Block:
-    """A run of cells. `stamp`: the tablet's when the block was made; one with an older stamp may be shared with a snapshot."""
+    """A run of cells. `stamp`: the tablet's when the block was made; one with an older stamp may be shared with a snapshot.
+
+    `bulk`: by segment, how many bytes of values lie there.
+    """
 
     __slots__ = ("bulk", "bytes", "cells", "digest", "order", "stamp")
 
@@ -20,7 +23,7 @@ class Block:
         self.order: tuple[bytes, ...] | None = ()
         self.digest = 0
         self.bytes = 0
-        self.bulk = 0
+        self.bulk: dict[int, int] = {}
         self.stamp = stamp
 
     def ordered(self) -> tuple[bytes, ...]:
@@ -34,22 +37,38 @@ class Block:
         """The same cells in a block that may be changed."""
         twin = Block(stamp)
         twin.cells, twin.order = self.cells.copy(), self.order
-        twin.digest, twin.bytes, twin.bulk = self.digest, self.bytes, self.bulk
+        twin.digest, twin.bytes, twin.bulk = self.digest, self.bytes, self.bulk.copy()
         return twin
+
+    def count_bulk(self, packed: bytes, sign: int) -> tuple[int, int]:
+        """A bulk cell came (1) or goes (-1): where its value lies, and by how many bytes there are more there."""
+        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
+        add_bulk(self.bulk, segment, sign * length)
+        return segment, sign * length
 
     def take_from(self, other: Block, begin: int) -> None:
         """Move the cells of `other` from index `begin` on into this block."""
         keys = other.ordered()
-        digest = size = bulk = 0
+        digest = size = 0
         for key in keys[begin:]:
             packed = other.cells[key]
             self.cells[key] = packed
             digest += cell_digest(key, packed)
             size += cell_bytes(key, packed)
-            bulk += packed[16]
+            if packed[16] == BULK:
+                self.count_bulk(packed, 1)
+                other.count_bulk(packed, -1)
         self.order = None
         other.order = keys[:begin]
         other.cells = {key: other.cells[key] for key in other.order}  # anew: a dict does not shrink by itself
         self.digest, other.digest = self.digest + digest, other.digest - digest
         self.bytes, other.bytes = self.bytes + size, other.bytes - size
-        self.bulk, other.bulk = self.bulk + bulk, other.bulk - bulk
+
+
+def add_bulk(counts: dict[int, int], segment: int, size: int) -> None:
+    """Count `size` bytes more of values in a segment, which may be fewer; a segment without any is not listed."""
+    left = counts.get(segment, 0) + size
+    if left:
+        counts[segment] = left
+    else:
+        del counts[segment]

@@ -13,8 +13,8 @@ from itertools import islice
 from operator import gt
 from typing import Self
 
-from kvstore.storage.block import MOST_CELLS, Block
-from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, VALUE_PLACE, cell_bytes, cell_digest
+from kvstore.storage.block import MOST_CELLS, Block, add_bulk
+from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, cell_bytes, cell_digest
 from kvstore.storage.snapshot import Snapshot
 
 
@@ -86,8 +86,7 @@ class BlockList:
                 block.digest += cell_digest(key, cell)
                 block.bytes += cell_bytes(key, cell)
                 if cell[16] == BULK:
-                    block.bulk += 1
-                    self._count_bulk(cell, 1)
+                    self._count_bulk(block, cell, 1)
             if self._blocks[-1].cells:
                 if self._blocks[-1].ordered()[-1] >= block.order[0]:
                     raise ValueError("the cells are not in order")
@@ -100,8 +99,7 @@ class BlockList:
     def cut_off(self, low: bytes) -> Self:
         """Take out every cell with a key of `low` or above, as a tablet of its own.
 
-        Blocks change hands as they are, and at most one is cut. What takes time is to add up the blocks' sums, and to look for
-        bulk values in the blocks that have any, on the side where those have fewer cells.
+        Blocks change hands as they are, and at most one is cut; what takes time is to add up their sums.
         """
         number = self._boundary(low)
         self._changes += 1
@@ -119,7 +117,9 @@ class BlockList:
         for block in upper._blocks:
             upper._add_totals(block, 1)
             self._add_totals(block, -1)
-        self._share_bulk(upper)
+            for segment, size in block.bulk.items():
+                add_bulk(upper.bulk_bytes, segment, size)
+                add_bulk(self.bulk_bytes, segment, -size)
         return upper
 
     # ------------------------------------------------------------------ inside
@@ -154,19 +154,6 @@ class BlockList:
             self._cut_block(number, begin)
         return number + 1
 
-    def _share_bulk(self, upper: BlockList) -> None:
-        """Count anew whose the bulk values are, after `upper` was cut off."""
-        whole, self.bulk_bytes = self.bulk_bytes, {}
-        sides = sorted((self, upper), key=lambda side: sum(len(b.cells) for b in side._blocks if b.bulk))
-        counted, other = sides
-        for block in counted._blocks:
-            if block.bulk:
-                for packed in block.cells.values():
-                    if packed[16] == BULK:
-                        counted._count_bulk(packed, 1)
-        rest = {segment: size - counted.bulk_bytes.get(segment, 0) for segment, size in whole.items()}
-        other.bulk_bytes = {segment: size for segment, size in rest.items() if size}
-
     def _own(self, number: int) -> Block:
         """The block in a form that no snapshot shares."""
         block = self._blocks[number]
@@ -181,10 +168,8 @@ class BlockList:
         block = self._blocks[number]
         self._changes += 1
         self._add_totals(block, -1)
-        if block.bulk:
-            for packed in block.cells.values():
-                if packed[16] == BULK:
-                    self._count_bulk(packed, -1)
+        for segment, size in block.bulk.items():
+            add_bulk(self.bulk_bytes, segment, -size)
         self._dropped.append(block)
         if len(self._blocks) == 1:
             self._blocks[0] = Block(self._stamp)
@@ -198,13 +183,8 @@ class BlockList:
         self.bytes += sign * block.bytes
         self.cells += sign * len(block.cells)
 
-    def _count_bulk(self, packed: bytes, sign: int) -> None:
-        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
-        left = self.bulk_bytes.get(segment, 0) + sign * length
-        if left:
-            self.bulk_bytes[segment] = left
-        else:
-            del self.bulk_bytes[segment]
+    def _count_bulk(self, block: Block, packed: bytes, sign: int) -> None:
+        add_bulk(self.bulk_bytes, *block.count_bulk(packed, sign))
 
     def _split(self, number: int) -> None:
         """Split a full block: in halves, but keep it full when keys arrive in order at the tablet's end."""

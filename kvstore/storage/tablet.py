@@ -321,14 +321,12 @@ class Tablet(BlockList):
         """What the digest and the bytes grow by when a cell changes; bulk values are counted."""
         digest, size = cell_digest(key, packed), cell_bytes(key, packed)
         if packed[16] == BULK:
-            block.bulk += 1
-            self._count_bulk(packed, 1)
+            self._count_bulk(block, packed, 1)
         if old is not None:
             digest -= cell_digest(key, old)
             size -= cell_bytes(key, old)
             if old[16] == BULK:
-                block.bulk -= 1
-                self._count_bulk(old, -1)
+                self._count_bulk(block, old, -1)
         return digest, size
 
     def _delete(self, key: bytes, unless_newer_than: bytes | None, merge: bool = True) -> None:
@@ -348,8 +346,7 @@ class Tablet(BlockList):
         self.bytes -= size
         self.cells -= 1
         if old[16] == BULK:
-            block.bulk -= 1
-            self._count_bulk(old, -1)
+            self._count_bulk(block, old, -1)
         if merge and len(block.cells) < FEW_CELLS and len(self._blocks) > 1:
             self._join(number)
 
