@@ -8,6 +8,7 @@ it; `tick` every 20 to 50 ms, and messages that have arrived are fed before it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,6 +53,9 @@ from kvstore.messages import (
     WithdrawMove,
 )
 
+_PLACE_INTERVAL = 0.25
+"""Seconds after which all tablets are looked at even if nothing has changed: a thousand of them take tens of milliseconds."""
+
 
 class Coordinator:
     """The control plane's decisions."""
@@ -67,6 +71,10 @@ class Coordinator:
         self._changed_at: dict[int, float] = {}
         """When each tablet's configuration was decided, or when this coordinator began: its steadiness counts from there."""
         self._handed_back_at = now
+        self._configured = 0
+        self._decided_for: tuple[object, ...] | None = None
+        self._placed_at = -math.inf
+        self._placed_for: tuple[object, ...] | None = None
         self._connections: dict[Connection, str] = {}
         self._splitting = Splitting()
         for record in records:
@@ -96,6 +104,7 @@ class Coordinator:
         if record["kind"] == "cluster":
             self._cluster = record
         elif record["kind"] == "configurations":
+            self._configured += 1
             for configuration in configurations_in(record):
                 self._configurations[configuration.tablet] = configuration
                 self._changed_at[configuration.tablet] = self._membership.now
@@ -223,8 +232,16 @@ class Coordinator:
         replication, least = self._cluster["replication"], self._cluster["min_in_sync"]
         self._adopt(placement.first_configurations(starts, counting, replication, least))
 
+    def _known(self) -> tuple[object, ...]:
+        """Equal to an earlier one if nothing that decisions are made from has changed since, but for times that run on."""
+        return self._configured, self._membership.condition()
+
     def _decide(self) -> None:
-        """Let every tablet follow what is known of the nodes."""
+        """Let every tablet follow what is known of the nodes, if anything is known that was not the last time."""
+        known = self._known()
+        if known == self._decided_for:
+            return
+        self._decided_for = known
         changed = []
         for configuration in self._configurations.values():
             following = placement.decide(configuration, self._membership)
@@ -295,9 +312,15 @@ class Coordinator:
     def tick(self, now: float) -> None:
         """Every 20 to 50 ms: notice who has fallen silent, decide what follows."""
         self._membership.clock(now)
+        late = now - self._placed_at >= _PLACE_INTERVAL
+        if late:
+            self._decided_for = None  # whatever `condition` may not tell
         self._decide()
-        self._place()
-        self._propose()
+        known = self._known()
+        if late or known != self._placed_for:
+            self._placed_at, self._placed_for = now, known
+            self._place()
+            self._propose()
 
     # -- requests
 

@@ -55,6 +55,8 @@ class Node:
     full: bool = False
     leaving: bool = False
     reports: dict[int, ReplicaReport] = field(default_factory=dict)
+    said: tuple[tuple[int, bool, int, int], ...] = ()
+    """What of the reports elections look at."""
     figures: dict[str, float] = field(default_factory=dict)
     vouched: dict[int, int] = field(default_factory=dict)
     """The epoch in which a tablet's primary said that this run has caught up, by tablet."""
@@ -75,6 +77,23 @@ class Membership:
         self._listened = 0.0
         self.nodes: dict[str, Node] = {}
         self._births: dict[int, Birth] = {}
+        self._changes = 0
+
+    def condition(self) -> tuple[object, ...]:
+        """Equal to an earlier one if nothing has changed since of what is known here, but for times that run on."""
+        nodes = [
+            (
+                name,
+                self.alive(name),
+                self.unheard(name),
+                self.fit(name),
+                self.sound(name),
+                self.seasoned(name),
+                node.said,
+            )
+            for name, node in self.nodes.items()
+        ]
+        return self._changes, *nodes
 
     def clock(self, now: float) -> None:
         """What follows is judged as of `now`."""
@@ -126,6 +145,7 @@ class Membership:
         node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
         node.leaving = message.leaving
         node.reports = {report.tablet: report for report in message.replicas}
+        node.said = tuple((r.tablet, r.intact, r.range_version, r.known_epoch) for r in message.replicas)
         return True, record
 
     def process_exited(self, name: str, pid: int) -> Record | None:
@@ -148,6 +168,7 @@ class Membership:
 
     def restore(self, record: Record) -> None:
         """Carry out a journal record: now, when it is made, or after a restart."""
+        self._changes += 1
         node = self.nodes.setdefault(record["node"], Node(record["node"]))
         kind = record["kind"]
         if kind == "run":
@@ -171,7 +192,7 @@ class Membership:
                 run.ended = True
         node.current = incarnation
         node.first_heard_at = None
-        node.heard_at, node.reports, node.figures, node.vouched = None, {}, {}, {}
+        node.heard_at, node.reports, node.said, node.figures, node.vouched = None, {}, (), {}, {}
 
     def snapshot(self) -> Iterator[Record]:
         """Records that restore all this."""
@@ -279,10 +300,12 @@ class Membership:
     def vouch(self, member: Member, tablet: int, epoch: int) -> None:
         """The primary says that `member` holds everything. Its own reports from before `epoch`, which may still be on their
         way, say that it is learning: they count no more."""
+        self._changes += 1
         self.nodes[member.node].vouched[tablet] = epoch
 
     def born(self, tablet: int, birth: Birth) -> None:
         """The tablet was split off another."""
+        self._changes += 1
         self._births[tablet] = birth
 
     def intact(self, name: str, tablet: int) -> bool:
@@ -306,6 +329,7 @@ class Membership:
 
     def damaged(self, member: Member, tablet: int) -> None:
         """The run says that its replica is damaged."""
+        self._changes += 1
         node = self.nodes[member.node]
         node.vouched.pop(tablet, None)
         if tablet in node.reports:

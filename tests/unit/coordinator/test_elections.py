@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from kvstore import settings
+from kvstore.coordinator import placement
 from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal, SendNode
+from kvstore.coordinator.membership import Membership
 from kvstore.errors import BadRequest
-from kvstore.messages import ChangeKind, Configure, Heartbeat, Member, Register, ReplicaReport
+from kvstore.messages import ChangeKind, Configuration, Configure, Heartbeat, Member, Register, ReplicaReport
 from tests.unit.coordinator.control import Control
 
 
@@ -330,3 +332,24 @@ def test_a_creation_that_cannot_be_is_refused_with_what_is_wrong() -> None:
     for change, said in changes:
         with pytest.raises(BadRequest, match=said):
             Control(Creation("test", **{**good, **change}))  # type: ignore[arg-type]
+
+
+def test_while_nothing_changes_no_tablet_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    control = Control().formed()
+    looked: list[int] = []
+    decide = placement.decide
+
+    def counted(now: Configuration, nodes: Membership) -> Configuration | None:
+        looked.append(now.tablet)
+        return decide(now, nodes)
+
+    monkeypatch.setattr(placement, "decide", counted)
+    control.coordinator.tick(control.now)
+    looked.clear()
+    for _ in range(5):
+        control.now += 0.02
+        control.coordinator.tick(control.now)
+    assert looked == []
+    control.disk_age["n1"] = 99.0
+    control.beat()
+    assert looked, "a heartbeat that says something new"

@@ -160,7 +160,7 @@ def test_who_has_split_and_does_not_name_the_new_tablet_has_lost_it() -> None:
     coordinator: Any = control.coordinator
     reports = coordinator._membership.nodes["n3"].reports
     reports[1].range_version = 2
-    coordinator.tick(control.now)
+    coordinator.tick(control.now + 0.3)
     control.take()
     assert control.set_of(2) == ["n1", "n2"]
     assert control.set_of(1) == ["n1", "n2", "n3"]
