@@ -1,8 +1,9 @@
 """A cluster under random harm for as long as you like: `python -m tests.store.soak --seconds 600 --seed 1`.
 
 Callers work on a few cells in four tablets (`tests.probe.histories`) while nodes and coordinator are killed, stopped, disabled,
-ended in order, cut off in one direction, or find their disk empty or old; one at a time, or several. Every few rounds, and in
-the end, what everybody saw must be linearizable, no operation may have failed, and all replicas must be alike.
+ended in order, cut off in one direction, or find their disk empty or old, and while tablets are split; one at a time, or
+several. Every few rounds, and in the end, what everybody saw must be linearizable, no operation may have failed, and all
+replicas must be alike.
 
 One line for each harm done; the seed chooses the harm, not the timing. Cuts need root (`tests.probe.hosts`), and are left out
 without.
@@ -16,18 +17,20 @@ import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from kvstore.admin import Admin
-from kvstore.errors import StoreError
+from kvstore.errors import BadRequest, StoreError
 from tests.cluster import StoreCluster
 from tests.probe.histories import PATIENT, Histories
 from tests.probe.hosts import Hosts, Unsupported, hosts
 from tests.processes import wait_for
 
 NODES = ("node1", "node2", "node3")
+MOST_TABLETS = 40
 JUDGED_EVERY = 5
 """Rounds: a history is judged when it is still short."""
 
@@ -54,6 +57,8 @@ class Harm:
             self.suspend_all,
             self.kill_two,
             self.kill_while_the_coordinator_hangs,
+            self.split,
+            self.split_and_kill,
             self.empty,
             self.put_back_old,
         ]
@@ -142,6 +147,28 @@ class Harm:
             meanwhile()
         finally:
             self.cluster.kill(name, signal.SIGCONT)
+
+    # -- tablets
+
+    def split(self, node: str) -> None:
+        """A tablet in which callers work is split just below their rows, or just above them."""
+        if len(self.admin.status()["tablets"]) < MOST_TABLETS:
+            letter, number = self.chance.choice("aek"), self.chance.randrange(1000)
+            row = self.chance.choice([f"{letter}-soak:drive:file:{number:03}", f"{letter}-soak~{number:03}"])
+            with contextlib.suppress(BadRequest):  # there is a tablet that begins there
+                self.admin.split(self.cluster.tablet_of(row)["id"], row)
+
+    def split_and_kill(self, node: str) -> None:
+        def split() -> None:
+            with contextlib.suppress(StoreError):
+                self.split(node)
+
+        splitting = threading.Thread(target=split)
+        splitting.start()
+        self.pause(0, 0.005, 0.02)
+        self.cluster.kill(self.chance.choice([node, "coordinator"]))
+        self.cluster.start()
+        splitting.join()
 
     # -- disks: of one node at a time, when the others hold everything
 
