@@ -36,11 +36,12 @@ def main() -> int:
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     options = parser.parse_args()
     began = time.monotonic()
-    done = failed = operations = splits = 0
+    done = failed = operations = splits = moves = 0
     for outcome in outcomes(options.seeds, options.processes):
         done += 1
         operations += outcome.done
         splits += outcome.splits
+        moves += outcome.moves
         if outcome.failure is not None:
             failed += 1
             print(f"\n===== seed {outcome.seed}\n{chr(10).join(outcome.story.splitlines()[-options.lines :])}")
@@ -50,7 +51,7 @@ def main() -> int:
         if done % 200 == 0 and sys.stderr.isatty():
             print(f"{done} runs, {failed} failed", end="\r", file=sys.stderr)
     took = time.monotonic() - began
-    print(f"{done} runs, {operations} operations, {splits} splits, {failed} failed, {took:.0f} s")
+    print(f"{done} runs, {operations} operations, {splits} splits, {moves} moves, {failed} failed, {took:.0f} s")
     return 1 if failed else 0
 
 

@@ -134,14 +134,17 @@ class Faults:
         """An operator moves a replica to some node, which may be one that cannot have it, or has thought better of it."""
         if not self._cluster.configurations:
             return
-        now = self._world.random.choice(list(self._cluster.configurations.values()))
-        request: MoveReplica | WithdrawMove = MoveReplica(
-            now.tablet, self._world.random.choice(now.replicas), self._node().name
-        )
-        if now.leaving and self._world.random.random() < 0.3:
+        chance = self._world.random
+        now = chance.choice(list(self._cluster.configurations.values()))
+        outside = [name for name in self._cluster.nodes if name not in now.replicas]
+        source, target = chance.choice(now.replicas), chance.choice([*outside, *outside, self._node().name])
+        request: MoveReplica | WithdrawMove = MoveReplica(now.tablet, source, target)
+        if now.leaving and chance.random() < 0.3:
             request = WithdrawMove(now.tablet)
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
+        if now.primary is not None and chance.random() < 0.6:
+            self._later(0.0, 0.1, lambda: self._harm_one_of([source, target, now.primary.node]))  # type: ignore[union-attr]
 
     def _split(self) -> None:
         """An operator wants a tablet split, near its middle, at the first row of a group, or where it may not be."""
@@ -154,12 +157,13 @@ class Faults:
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
         if now.primary is not None and chance.random() < 0.7:
-            self._later(0.0, 0.02, lambda: self._harm_a_split(now.primary.node))  # type: ignore[union-attr]
+            primary = now.primary.node
+            self._later(0.0, 0.02, lambda: self._harm_one_of([primary, primary, self._node().name]))
 
-    def _harm_a_split(self, primary: str) -> None:
-        """Just when it is prepared, decided, or carried out."""
+    def _harm_one_of(self, names: list[str]) -> None:
+        """Just when something is prepared, decided, or carried out: one of those who take part, or the coordinator."""
         chance, coordinator = self._world.random, self._cluster.coordinator
-        node = self._cluster.nodes[chance.choice([primary, primary, self._node().name])]
+        node = self._cluster.nodes[chance.choice(names)]
         kind = chance.randrange(7)
         if kind == 0:
             node.crash()
