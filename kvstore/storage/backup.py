@@ -86,8 +86,9 @@ def _best(engines: list[Engine]) -> dict[int, tuple[Engine, DiskReplica]]:
     return best
 
 
-def _history(replica: DiskReplica) -> tuple[int, int, int]:
-    return replica.epoch, replica.last_epoch, replica.last
+def _history(replica: DiskReplica) -> tuple[int, int, int, int]:
+    # of two that know no more of its log the one that knows that it was split: the other's upper rows are another tablet's
+    return replica.epoch, replica.range_version, replica.last_epoch, replica.last
 
 
 def _check_ranges(replicas: list[DiskReplica]) -> None:

@@ -16,6 +16,7 @@ from kvstore.storage.files import Files
 from kvstore.storage.upkeep import checkpoint, run_to_end
 from tests.unit.storage.engines import contents, options, write
 from tests.unit.storage.entries import put
+from tests.unit.storage.test_splitting import split
 
 
 def a_folder(folder: Path, rows: int = 20) -> Engine:
@@ -160,3 +161,62 @@ def test_damage_to_a_backup_is_found_before_it_is_used(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(CorruptValue, match=r"00000001\.cells at byte"):
             list(read_cells(str(path)))
+
+
+# ---------------------------------------------------------------- tablets that were split
+
+
+def backed_up(folder: Path) -> dict[tuple[str, str], bytes]:
+    return {
+        (row, column): value
+        for tablet in read_index(str(folder))
+        for row, column, _, _, value in read_cells(str(folder / tablet.file))
+    }
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_inspect_shows_both_parts_of_a_tablet_whose_child_has_no_checkpoint_yet(tmp_path: Path, closed: bool) -> None:
+    engine = a_folder(tmp_path)
+    split(engine, "a5", child=3)
+    engine.sync()
+    if closed:
+        engine.close()
+    found = inspect.inspect_folder(str(tmp_path))
+    assert found.damage == []
+    assert [(t.tablet, t.start, t.end, t.state, t.checkpoint is not None) for t in found.tablets] == [
+        (1, "", "a5", "intact", True),
+        (2, "m", None, "intact", False),
+        (3, "a5", "m", "intact", False),
+    ]
+    assert sum(segment.records.get("split", 0) for segment in found.segments) == 1
+    assert sum(segment.live for segment in found.segments) == 20 * 100
+    if not closed:
+        engine.close()
+
+
+def test_a_backup_between_a_split_and_the_childs_first_checkpoint_holds_everything(tmp_path: Path) -> None:
+    engine = a_folder(tmp_path / "node")
+    split(engine, "a5", child=3)
+    write(engine, [put("a9", "new", b"x" * 100)], tablet=3)
+    before = {path: path.read_bytes() for path in (tmp_path / "node").rglob("*") if path.is_file()}
+    written = backup.back_up([str(tmp_path / "node")], str(tmp_path / "backup"))
+    assert [(t.tablet, t.start, t.end) for t in written] == [(1, "", "a5"), (2, "m", None), (3, "a5", "m")]
+    assert backed_up(tmp_path / "backup") == contents(engine, 1) | contents(engine, 2) | contents(engine, 3)
+    after = {path: path.read_bytes() for path in (tmp_path / "node").rglob("*") if path.is_file()}
+    assert {path: data for path, data in after.items() if path.name != "HOLD"} == before
+    engine.close()
+
+
+def test_a_backup_of_a_node_that_has_not_split_yet_and_one_that_has_takes_no_row_twice(tmp_path: Path) -> None:
+    """Neither has everything, and what is left of the tablet has the same history on both."""
+    whole, parted = a_folder(tmp_path / "whole"), a_folder(tmp_path / "parted")
+    split(parted, "a5", child=3)
+    parted.drop_tablet(2)
+    parted.sync()
+    expected = contents(whole, 1) | contents(whole, 2)
+    backup.back_up([str(tmp_path / "whole"), str(tmp_path / "parted")], str(tmp_path / "backup"))
+    assert [t.tablet for t in read_index(str(tmp_path / "backup"))] == [1, 2, 3]
+    assert sum(t.cells for t in read_index(str(tmp_path / "backup"))) == len(expected)
+    assert backed_up(tmp_path / "backup") == expected
+    whole.close()
+    parted.close()

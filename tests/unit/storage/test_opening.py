@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
+import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +14,12 @@ import pytest
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import DiskFailed, FolderDamaged, FolderLocked, FutureFormat
 from kvstore.storage.files import Files
+from kvstore.storage.records import Kind
 from kvstore.storage.upkeep import checkpoint, run_to_end
 from tests.faults.disk import FaultyDisk
-from tests.unit.storage.engines import faults, log, opened, options, reopened, with_tablet
+from tests.unit.storage.engines import contents, faults, log, opened, options, reopened, with_tablet, write
 from tests.unit.storage.entries import put
+from tests.unit.storage.test_splitting import split
 
 
 def test_a_second_process_is_locked_out(tmp_path: Any) -> None:
@@ -70,3 +76,42 @@ def test_a_folder_that_may_not_be_written_is_said_so(tmp_path: Any) -> None:
         engine.sync()
     with pytest.raises(DiskFailed):
         engine.append_epoch(1, 5)
+
+
+def test_a_record_of_a_later_version_is_refused_by_name() -> None:
+    engine = with_tablet(FaultyDisk())
+    engine.wal.append(max(Kind) + 1, 1, 0, 0, [])
+    engine.sync()
+    with pytest.raises(
+        FutureFormat, match=r"00000001\.seg at byte \d+: a record of kind 15, which this version does not know"
+    ):
+        reopened(engine)
+
+
+def test_a_folder_that_was_written_before_tablets_could_be_split_opens_and_can_be_split(tmp_path: Path) -> None:
+    """`folder_before_splits.json`: the files of such a folder as the last version before wrote them, zlib in base64."""
+    kept = json.loads((Path(__file__).parent / "folder_before_splits.json").read_text())
+    for name, packed in kept.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(zlib.decompress(base64.b64decode(packed)))
+    engine = Engine.open(str(tmp_path), Files(), options(segment_size=8192))
+    assert engine.damage == []
+    first, second = contents(engine, 1), contents(engine, 2)
+    small = {(f"b{i:02}", "c"): b"small" for i in range(20)}
+    large = {(f"a{i:02}", "c"): bytes([i]) * 100 for i in range(20) if i != 3}
+    assert first == small | large | {("later", "c"): b"1"}
+    assert second == {("z00", "c"): b"0", ("z01", "bulk"): bytes(range(100))}
+    assert [(r.range, r.epoch, r.last - r.commit) for r in engine.tablets.values()] == [
+        (("", "m", 1), 3, 1),
+        (("m", None, 1), 2, 0),
+    ]
+    engine.append_cut(1, engine.tablets[1].commit)
+    split(engine, "b", child=3)
+    write(engine, [put("b05", "c", b"changed")], epoch=3, tablet=3)
+    engine.append_commit(3, engine.tablets[3].commit)
+    engine.close()
+    again = Engine.open(str(tmp_path), Files(), options(segment_size=8192))
+    assert contents(again, 1) == large
+    assert contents(again, 3) == small | {("later", "c"): b"1", ("b05", "c"): b"changed"}
+    assert (contents(again, 2), again.damage) == (second, [])
+    again.close()
