@@ -9,11 +9,12 @@ SEEDS = range(1000, 1200)
 
 
 def test_two_hundred_clusters_keep_every_promise() -> None:
-    failed, operations, compared, epochs, moves = [], 0, 0, 0, 0
+    failed, operations, compared, epochs, moves, splits = [], 0, 0, 0, 0, 0
     for outcome in outcomes(SEEDS, processes=2):
         operations += outcome.done
         compared += outcome.compared
         epochs += outcome.epochs
+        splits += outcome.splits
         moves += outcome.moves
         if outcome.failure is not None:
             failed.append(f"seed {outcome.seed}: {outcome.failure}\n{outcome.story[-4000:]}")
@@ -22,6 +23,7 @@ def test_two_hundred_clusters_keep_every_promise() -> None:
     assert operations > 300 * len(SEEDS)
     assert compared > 300 * len(SEEDS)
     assert epochs > 10 * len(SEEDS)
+    assert splits > len(SEEDS) / 2
     assert moves > len(SEEDS) // 2
 
 

@@ -85,3 +85,28 @@ def test_every_row_lies_in_exactly_the_tablet_found(splits: list[str], row: str)
     assert found is not None
     assert found.start <= row
     assert found.end is None or row < found.end
+
+
+@given(st.data())
+def test_however_little_of_many_splits_is_known_no_row_is_looked_for_where_it_is_known_not_to_be(
+    data: st.DataObject,
+) -> None:
+    """Tablets are split again and again; a map hears of some configurations, in any order."""
+    current = {1: configuration(1, "", None)}
+    ever = list(current.values())
+    for child, row in enumerate(data.draw(st.lists(st.sampled_from("bcdefghijk"), unique=True)), start=2):
+        whole = next(c for c in current.values() if c.start < row and (c.end is None or row < c.end))
+        epoch, version = whole.epoch + 1, whole.range_version + 1
+        current[whole.tablet] = configuration(whole.tablet, whole.start, row, epoch, range_version=version)
+        current[child] = configuration(child, row, whole.end, epoch, range_version=version)
+        ever += [current[whole.tablet], current[child]]
+    heard = data.draw(st.lists(st.sampled_from(ever)))
+    tablets = TabletMap()
+    for each in heard:
+        tablets.learn([each])
+    for row in "abcdefghijkl":
+        found = tablets.find(row)
+        assert found is None or (found.start <= row and (found.end is None or row < found.end))
+        right = next(c for c in current.values() if c.start <= row and (c.end is None or row < c.end))
+        if right in heard:
+            assert found == right
