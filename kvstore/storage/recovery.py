@@ -177,8 +177,8 @@ def _take_range(replica: DiskReplica, record: Record) -> list[Any]:
 
 def _replay_narrowing(replica: DiskReplica, record: Record) -> None:
     _, end, range_version, _ = decode_range(record.payload)
-    if end is None:
-        raise BadRequest("not a narrowing: it names no end")
+    if end is None or not _lies_inside(replica, end):
+        raise BadRequest("not a narrowing: its end does not lie in the tablet's range")
     if replica.intact:
         replica.apply(record.first)
     replica.narrow(end, range_version)
@@ -188,12 +188,14 @@ def _replay_split(engine: Engine, replica: DiskReplica, position: Position, reco
     """One of the two may have a checkpoint of later: then the other alone changes. Both have one only where replay begins early
     for the sake of a tail, or of others."""
     start, end, range_version, more = decode_range(record.payload)
-    if len(more) != 1 or type(more[0]) is not int:
+    if len(more) != 1 or type(more[0]) is not int or not 0 <= more[0] < 1 << 32:
         raise BadRequest("not a split: it names no other tablet")
     child = engine.new_replica(more[0])
     present = engine.tablets.get(child.id)
-    if present is not None and present.intact and present.log_start <= position:
+    if present is not None and present.learning is not Learning.DAMAGED and present.log_start <= position:
         raise BadRequest(f"not a split: tablet {child.id} exists already")
+    if replica.range_version < range_version and not _lies_inside(replica, start):
+        raise BadRequest("not a split: its place does not lie in the tablet's range")
     _part(replica, child, (start, end, range_version), position, record, replay)
     if present is None:
         child.log_start = position
@@ -201,6 +203,10 @@ def _replay_split(engine: Engine, replica: DiskReplica, position: Position, reco
         engine.tablets[child.id] = child
         own = Stretch(replica.id, replica.log_start, position)
         replay.inherited[child.id] = [own, *replay.inherited.get(replica.id, [])]
+
+
+def _lies_inside(replica: DiskReplica, row: str) -> bool:
+    return replica.start < row and (replica.end is None or row < replica.end)
 
 
 def _part(

@@ -31,21 +31,25 @@ with atheris.instrument_imports(include=["kvstore"]):
     from kvstore.storage.cell import StoredCell
     from kvstore.storage.cellkey import cell_key, row_end, split_key
     from kvstore.storage.crc import crc32c, extended
-    from kvstore.storage.records import decode_cells, decode_range
+    from kvstore.storage.records import Kind, decode_cells, decode_range, encode_range
     from kvstore.storage.results import ResultTable
     from kvstore.storage.segment import segment_name
     from kvstore.storage.segments import WalOptions
     from kvstore.storage.wal import Wal
+    from tests.faults.disk import FaultyDisk
+    from tests.unit.storage.engines import contents, reopened
     from tests.unit.storage.entries import entry, put
     from tests.unit.storage.test_damage import copied, files_of, judge, sample
     from tests.unit.storage.test_readers import CHECKPOINT, LOG, file_system
+    from tests.unit.storage.test_split_damage import judge as judge_both
+    from tests.unit.storage.test_split_damage import shared
+    from tests.unit.storage.test_splitting import whole
 
 Target = Callable[[bytes], None]
 U32 = struct.Struct("<I")
 FOUND = "var/fuzz"
 """Where inputs are kept that a reader failed on."""
 FOLDER = sample()
-FILES = files_of(FOLDER)
 SMALL = WalOptions(segment_size=8192)
 
 
@@ -62,15 +66,53 @@ def log(data: bytes) -> None:
 def folder(data: bytes) -> None:
     """A whole data folder with other bytes here and there in one of its files (or a part of it missing)."""
     given = atheris.FuzzedDataProvider(data)
-    path = FILES[given.ConsumeIntInRange(0, len(FILES) - 1)]
-    changed = bytearray(FOLDER.names[path].data)
+    path, changed = patched(given, FOLDER)
+    judge(copied(FOLDER, path, changed), path, torn=True)
+
+
+def split_folder(data: bytes) -> None:
+    """The same with a folder of two replicas that were one; with the child's checkpoint, or without."""
+    given = atheris.FuzzedDataProvider(data)
+    disk = shared(given.ConsumeBool())
+    path, changed = patched(given, disk)
+    judge_both(copied(disk, path, changed), path, torn=True)
+
+
+def patched(given: atheris.FuzzedDataProvider, disk: FaultyDisk) -> tuple[str, bytearray]:
+    """One of the files with other bytes, and its name."""
+    files = files_of(disk)
+    path = files[given.ConsumeIntInRange(0, len(files) - 1)]
+    changed = bytearray(disk.names[path].data)
     for _ in range(given.ConsumeIntInRange(1, 4)):
         at = given.ConsumeIntInRange(0, len(changed) - 1)
         patch = given.ConsumeBytes(given.ConsumeIntInRange(1, 60))
         changed[at : at + len(patch)] = patch
     if given.ConsumeBool():
         del changed[given.ConsumeIntInRange(0, len(changed)) :]
-    judge(copied(FOLDER, path, changed), path, torn=True)
+    return path, changed
+
+
+def sealed_split(data: bytes) -> None:
+    """A record of a split or a narrowing with its checksum, and anything in it: replicas that it has not ended have the cells
+    that were there, as far as they lie in their ranges."""
+    given = atheris.FuzzedDataProvider(data)
+    engine = whole()
+    everything = contents(engine)
+    engine.append_commit(1, 4)
+    kind = given.PickValueInList([Kind.SPLIT, Kind.NARROW])
+    place = given.PickValueInList([0, 1]), given.PickValueInList([3, 4, 5])
+    tablet = given.PickValueInList([1, 1, 1, 2])
+    engine.wal.append(kind, tablet, *place, [given.ConsumeBytes(200)])
+    engine.sync()
+    again = reopened(engine)
+    for replica in again.tablets.values():
+        if replica.intact:
+            found = contents(again, replica.id)
+            start, end, _ = replica.range
+            assert found.items() <= everything.items()
+            assert found.keys() == {key for key in everything if start <= key[0] and (end is None or key[0] < end)}
+        else:
+            assert again.damage
 
 
 def checkpoint_file(data: bytes) -> None:
@@ -215,6 +257,11 @@ def _some_cells() -> bytes:
 TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "log": (log, [LOG]),
     "folder": (folder, []),
+    "split-folder": (split_folder, []),
+    "sealed-split": (
+        sealed_split,
+        [encode_range("m", None, 2, 2) + bytes([0, 1, 1, 0]), encode_range("", "m", 2) + bytes([0, 1, 1, 1])],
+    ),
     "checkpoint": (checkpoint_file, [CHECKPOINT]),
     "sealed-checkpoint": (sealed_checkpoint, []),
     "manifest": (manifest_file, [msgpack.packb(["0123456789abcdef", 1, 4096])]),
@@ -222,7 +269,7 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "results": (results, [msgpack.packb([[1, 0, bytes(8), bytes(8), bytes(8), b"\0", bytes(2)]])]),
     "entry": (log_entry, [_some_entry()]),
     "bundle": (bundle_head, [entry(1, 1, [put("row", "a", b"v")]).bundles[0].head]),
-    "cells": (cells, [_some_cells(), msgpack.packb(["a", None, 1])]),
+    "cells": (cells, [_some_cells(), msgpack.packb(["a", None, 1]), encode_range("m", None, 2, 2)]),
     "cell-keys": (cell_keys, []),
     "frames": (frames, [wire.encode_get(1, 1, "row", "column", 9)]),
     "message": (message, _some_messages()),

@@ -10,7 +10,7 @@ from tests.faults.disk import FaultyDisk
 from tests.unit.storage.engines import contents, log, reopened, with_tablet, write
 from tests.unit.storage.entries import put
 
-LARGE = bytes(range(200))
+LARGE = bytes(range(70))
 BELOW = {("a", "c"): b"1", ("a", "bulk"): LARGE}
 ABOVE = {("m", "c"): b"2", ("z", "bulk"): LARGE[::-1]}
 
