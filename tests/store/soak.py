@@ -1,9 +1,9 @@
 """A cluster under random harm for as long as you like: `python -m tests.store.soak --seconds 600 --seed 1`.
 
-Callers work on a few cells in four tablets (`tests.probe.histories`) while nodes and coordinator are killed, stopped, disabled,
-ended in order, cut off in one direction, or find their disk empty or old, and while tablets are split; one at a time, or
-several. Every few rounds, and in the end, what everybody saw must be linearizable, no operation may have failed, and all
-replicas must be alike.
+Callers work on a few cells in four tablets (`tests.probe.histories`) while nodes and coordinator are killed, stopped,
+disabled, ended in order, cut off in one direction, or find their disk empty or old, while tablets are split, and while
+replicas move; one at a time, or several. Every few rounds, and in the end, what everybody saw must be linearizable, no
+operation may have failed, and all replicas must be alike.
 
 One line for each harm done; the seed chooses the harm, not the timing. Cuts need root (`tests.probe.hosts`), and are left out
 without.
@@ -29,7 +29,7 @@ from tests.probe.histories import PATIENT, Histories
 from tests.probe.hosts import Hosts, Unsupported, hosts
 from tests.processes import wait_for
 
-NODES = ("node1", "node2", "node3")
+NODES = ("node1", "node2", "node3", "node4")
 MOST_TABLETS = 40
 JUDGED_EVERY = 5
 """Rounds: a history is judged when it is still short."""
@@ -59,6 +59,8 @@ class Harm:
             self.kill_while_the_coordinator_hangs,
             self.split,
             self.split_and_kill,
+            self.move,
+            self.move_and_kill,
             self.empty,
             self.put_back_old,
         ]
@@ -170,6 +172,26 @@ class Harm:
         self.cluster.start()
         splitting.join()
 
+    def move(self, node: str) -> None:
+        """A replica of a tablet goes to the node that has none of it."""
+        self._move()
+
+    def move_and_kill(self, node: str) -> None:
+        """One of those who take part is killed just then."""
+        involved = self._move()
+        self.pause(0, 0.005, 0.02, 0.1)
+        self.cluster.kill(self.chance.choice(involved))
+        self.pause()
+
+    def _move(self) -> list[str]:
+        """Who takes part."""
+        tablet = self.chance.choice(self.admin.status()["tablets"])
+        source = self.chance.choice(tablet["replicas"])
+        target = self.chance.choice([name for name in NODES if name not in tablet["replicas"]] or [source])
+        with contextlib.suppress(BadRequest):  # it moves already, or the node cannot take it at this moment
+            self.admin.move(tablet["id"], source, target)
+        return [source, target, tablet["primary"] or source, "coordinator"]
+
     # -- disks: of one node at a time, when the others hold everything
 
     def empty(self, node: str) -> None:
@@ -228,8 +250,7 @@ class Harm:
         other = self.other(node)
         self._cut(node, other)
         self.pause(0, 0.5, 1.5)
-        (third,) = set(NODES) - {node, other}
-        self.cluster.kill(third)
+        self.cluster.kill(self.chance.choice([name for name in NODES if name not in (node, other)]))
         self.pause(0.5, 1.5)
 
     def _cut(self, sender: str, receiver: str) -> None:
@@ -256,7 +277,7 @@ def soak(seed: int, seconds: float, kinds: list[str]) -> None:
             network = stack.enter_context(hosts("coordinator", *NODES))
         except Unsupported as reason:
             print(f"(nobody is cut off: {reason})", flush=True)
-        cluster = StoreCluster(Path(folder), machines=network)
+        cluster = StoreCluster(Path(folder), len(NODES), network)
         stack.callback(cluster.stop)
         cluster.start()
         cluster.wait_until_whole()
