@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
 
+from kvstore.errors import NoSpace
 from kvstore.storage.compaction import compact
 from kvstore.storage.engine import Engine
 from kvstore.storage.replica import Learning
 from kvstore.storage.results import ResultTable
 from kvstore.storage.upkeep import checkpoint, maintain, may_checkpoint, next_job, release, run_to_end
 from tests.faults.disk import FaultyDisk, FaultyFiles
-from tests.unit.storage.engines import contents, log, opened, reopened, with_tablet, write
+from tests.unit.storage.engines import contents, faults, log, opened, reopened, with_tablet, write
 from tests.unit.storage.entries import put
 from tests.unit.storage.test_engine import stepped
+from tests.unit.storage.test_killed import killed_before
 from tests.unit.storage.test_splitting import ABOVE, BELOW, split, whole
 
 
@@ -281,3 +284,57 @@ def test_values_that_were_moved_before_the_child_has_a_checkpoint_are_found() ->
     again = after_a_power_cut(engine)
     assert (contents(again, 2), again.damage) == (ABOVE, [])
     assert again.tablets[2].tablet.bulk_bytes == engine.tablets[2].tablet.bulk_bytes
+
+
+# ---------------------------------------------------------------- no room, and a process that is killed
+
+
+def test_a_split_that_finds_no_room_in_the_log_is_durable_when_there_is_some() -> None:
+    engine = whole(segment_size=8192)
+    engine.append_commit(1, 4)
+    write(engine, [put("a", "fills the segment", bytes(3600))])
+    faults(engine, lambda operation, path: errno.ENOSPC if operation == "reserve" else None)
+    log(engine, [put("a", "late", bytes(3600))])
+    engine.split_tablet(1, 2, "m", 1, 6, 2)
+    with pytest.raises(NoSpace):
+        engine.sync()
+    assert contents(engine, 2) == ABOVE, "both can be read"
+    again = after_a_power_cut(engine)
+    assert (list(again.tablets), again.tablets[1].range, again.damage) == ([1], ("", None, 1), [])
+    faults(engine, lambda operation, path: None)
+    engine.sync()
+    again = after_a_power_cut(engine)
+    assert (list(again.tablets), contents(again, 2), again.damage) == ([1, 2], ABOVE, [])
+
+
+def test_a_child_without_room_for_a_checkpoint_keeps_what_makes_it() -> None:
+    engine = whole()
+    checkpointed(engine, 1)
+    split(engine)
+    faults(engine, lambda operation, path: errno.ENOSPC if operation == "write" and path.endswith(".tmp") else None)
+    run_to_end(engine, checkpoint(engine, engine.tablets[2]))
+    assert (engine.figures.checkpoints_failed, may_checkpoint(engine, engine.tablets[1])) == (1, False)
+    again = after_a_power_cut(engine)
+    assert (contents(again, 2), again.damage) == (ABOVE, [])
+    faults(engine, lambda operation, path: None)
+    engine.look_at_space()
+    checkpointed(engine, 2)
+    checkpointed(engine, 1)
+    again = after_a_power_cut(engine)
+    assert (contents(again, 1), contents(again, 2), again.damage) == (BELOW, ABOVE, [])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_childs_checkpoint_is_in_its_folder_before_the_dropped_parents_goes(seed: int) -> None:
+    """The process is killed between the two, opens its folder again, and then the power goes."""
+    engine = whole(segment_size=8192)
+    checkpointed(engine, 1)
+    split(engine)
+    engine.drop_tablet(1)
+    engine.sync()
+    disk = killed_before(
+        engine, "fsync_dir", "/data/checkpoints", lambda: run_to_end(engine, checkpoint(engine, engine.tablets[2]))
+    )
+    maintain(opened(disk, segment_size=8192))
+    again = opened(disk.after_crash(random.Random(seed)), segment_size=8192)
+    assert (list(again.tablets), contents(again, 2), again.damage) == ([2], ABOVE, [])
