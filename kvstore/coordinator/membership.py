@@ -319,6 +319,8 @@ class Membership:
         report = node.reports.get(tablet)
         if report is not None:
             return report.intact or report.known_epoch < node.vouched.get(tablet, 0)
+        if tablet in node.vouched:
+            return True  # it learnt so fast that no heartbeat has named the replica yet
         birth = self._births.get(tablet)
         if birth is None:
             return False

@@ -99,6 +99,8 @@ class Leadership:
             # found damage, and begins anew
             known.asked = known.caught_up = False
             self.followers[member] = known
+        for follower in self.followers.values():
+            follower.commit_told = -1  # who has heard of this epoch takes no word of the one before
         self._recount_leases()
         self._host.beacon_due = True
 
@@ -131,13 +133,13 @@ class Leadership:
         """A connection to `node` is new, or gone: what was sent before may be lost."""
         for follower in self.followers.values():
             if follower.member.node == node:
-                follower.position = None
+                follower.position, follower.commit_told = None, -1
                 self._question(follower, now)
 
     def missed(self, now: float) -> None:
         """Messages of followers were ignored while this replica could not act under their epoch."""
         for follower in self.followers.values():
-            follower.position = None
+            follower.position, follower.commit_told = None, -1
             self._question(follower, now)
 
     def _question(self, follower: Follower, now: float) -> None:

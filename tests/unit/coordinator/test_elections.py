@@ -300,6 +300,21 @@ def test_reports_sent_before_a_learner_was_added_do_not_throw_it_out_again() -> 
     assert control.set_of() == ["n1", "n2"]
 
 
+def test_a_learner_that_was_added_before_any_heartbeat_named_its_replica_stays() -> None:
+    control = Control().formed()
+    control.kill("n3")
+    control.pass_time(settings.HEARTBEAT_DEAD + 0.5)
+    control.register("n3")
+    control.up.add("n3")
+    empty = Heartbeat(control.member("n3"), 0.0, [], {})
+    control.coordinator.from_node("n3", empty, control.now)
+    control.take()
+    assert control.ask(ChangeKind.ADD, control.member("n3")).done is True
+    control.coordinator.from_node("n3", empty, control.now)
+    control.take()
+    assert control.set_of() == ["n1", "n2", "n3"]
+
+
 def test_every_decision_is_durable_before_anybody_hears_of_it() -> None:
     control = Control().formed()
     control.effects.clear()

@@ -511,3 +511,31 @@ def test_writes_that_came_alone_over_many_connections_lie_in_the_log_as_one_bund
     trio.advance(0.2)
     found = [{row: trio.value_at(name, row) for row in "abcd"} for name in NAMES]
     assert found == [{"a": b"1", "b": b"2", "c": large, "d": b"4"}] * 3
+
+
+def test_a_commit_point_that_was_told_under_the_former_epoch_is_told_again() -> None:
+    """Who has heard of the next one refuses it, and in a tablet where nobody writes no entry brings it either."""
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.held = {("n1", "n3")}
+    trio.advance(0.1)
+    assert trio.mail["n1", "n3"], "the commit point is on its way"
+    trio.lead("n1", "n1 n2 n3")
+    trio.held = set()
+    trio.advance(0.2)
+    assert trio.value_at("n3", "a") == b"1"
+
+
+def test_a_commit_point_that_was_lost_with_its_connection_is_told_again() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "w", put("a", b"1", number=1))
+    trio.settle()
+    trio.held = {("n1", "n3")}
+    trio.advance(0.1)
+    trio.mail["n1", "n3"].clear()
+    trio.held = set()
+    trio.nodes["n1"].peer_disconnected("n3", trio.now)
+    trio.nodes["n1"].peer_connected("n3", trio.now)
+    trio.advance(0.2)
+    assert trio.value_at("n3", "a") == b"1"
