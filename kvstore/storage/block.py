@@ -40,12 +40,6 @@ class Block:
         twin.digest, twin.bytes, twin.bulk = self.digest, self.bytes, self.bulk.copy()
         return twin
 
-    def count_bulk(self, packed: bytes, sign: int) -> tuple[int, int]:
-        """A bulk cell came (1) or goes (-1): where its value lies, and by how many bytes there are more there."""
-        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
-        add_bulk(self.bulk, segment, sign * length)
-        return segment, sign * length
-
     def take_from(self, other: Block, begin: int) -> None:
         """Move the cells of `other` from index `begin` on into this block."""
         keys = other.ordered()
@@ -56,8 +50,9 @@ class Block:
             digest += cell_digest(key, packed)
             size += cell_bytes(key, packed)
             if packed[16] == BULK:
-                self.count_bulk(packed, 1)
-                other.count_bulk(packed, -1)
+                length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
+                add_bulk(self.bulk, segment, length)
+                add_bulk(other.bulk, segment, -length)
         self.order = None
         other.order = keys[:begin]
         other.cells = {key: other.cells[key] for key in other.order}  # anew: a dict does not shrink by itself

@@ -14,7 +14,7 @@ from operator import gt
 from typing import Self
 
 from kvstore.storage.block import MOST_CELLS, Block, add_bulk
-from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, cell_bytes, cell_digest
+from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, VALUE_PLACE, cell_bytes, cell_digest
 from kvstore.storage.snapshot import Snapshot
 
 
@@ -184,7 +184,13 @@ class BlockList:
         self.cells += sign * len(block.cells)
 
     def _count_bulk(self, block: Block, packed: bytes, sign: int) -> None:
-        add_bulk(self.bulk_bytes, *block.count_bulk(packed, sign))
+        length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
+        for counts in (self.bulk_bytes, block.bulk):
+            left = counts.get(segment, 0) + sign * length
+            if left:
+                counts[segment] = left
+            else:
+                del counts[segment]
 
     def _split(self, number: int) -> None:
         """Split a full block: in halves, but keep it full when keys arrive in order at the tablet's end."""
