@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 from kvstore.mutation import Entry, Mutation, Op, Outcome
@@ -42,6 +43,13 @@ from kvstore.storage.results import Result, ResultTable
 
 _new = tuple.__new__
 _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), int(Op.DELETE)
+_kind = itemgetter(0)
+assert _PUT == 0, "any(map(_kind, operations)) tells whether there is anything but puts"
+_SEVERAL = 8
+"""Puts of one mutation from which `_put_together` is worth its beginning and end."""
+_NO_BLOCK = Block(-1)
+_ABOVE_ALL = b"\xff"
+"""Above every key: no byte of UTF-8."""
 
 
 class Tablet(BlockList):
@@ -189,7 +197,13 @@ class Tablet(BlockList):
         self._changes += 1
         for mutation in mutations:
             head = pack(epoch, sequence, INLINE)
-            for operation in mutation[4]:
+            operations = mutation[4]
+            if len(operations) >= _SEVERAL and not any(map(_kind, operations)):
+                self._put_together(operations, head)
+                firsts, blocks = self._firsts, self._blocks
+                sequence += 1
+                continue
+            for operation in operations:
                 if operation[0] != _PUT:
                     offset = self._carry_out([operation], epoch, sequence, segment, offset, False)
                     firsts, blocks = self._firsts, self._blocks  # it may have put others in their place
@@ -216,6 +230,45 @@ class Tablet(BlockList):
         self._digest = self._digest + digests & mask
         self.bytes += sizes
         return offset
+
+    def _put_together(self, operations: Sequence[list[Any]], head: bytes) -> None:
+        """Carry out the puts of one mutation. They are of one row, mostly, whose cells lie side by side: each is looked for
+        in the block of the one before, and a block's sums are adjusted once."""
+        stamp = self._stamp
+        block, cells, low, high = _NO_BLOCK, _NO_BLOCK.cells, _ABOVE_ALL, b""
+        latest, prefix = None, b""
+        digest = size = 0
+        for _, row, column, value in operations:
+            if row != latest:
+                latest, prefix = row, cell_key(row, "")
+            key = prefix + column.encode()
+            if not low <= key < high:
+                self._adjust(block, digest, size)
+                digest = size = 0
+                number = bisect_right(self._firsts, key) - 1
+                block, low = self._blocks[number], self._firsts[number]
+                high = self._firsts[number + 1] if number + 1 < len(self._firsts) else _ABOVE_ALL
+                cells = block.cells
+            packed = head + value
+            old = cells.get(key)
+            if old is None or old[16] or block.stamp != stamp:
+                self._adjust(block, digest, size)
+                digest = size = 0
+                self._put(key, packed)
+                high = b""  # it may have put other blocks in the place of this one
+                continue
+            assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
+            cells[key] = packed
+            digest += (crc32c_value(key) + DIGEST_KEY) * (crc32c_value(packed) - crc32c_value(old))
+            size += len(packed) - len(old)
+        self._adjust(block, digest, size)
+
+    def _adjust(self, block: Block, digest: int, size: int) -> None:
+        """Cells of the block were replaced: what the sums grow by."""
+        block.digest += digest
+        block.bytes += size
+        self._digest = self._digest + digest & DIGEST_MASK
+        self.bytes += size
 
     def _carry_out(
         self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool

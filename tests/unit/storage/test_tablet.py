@@ -70,6 +70,33 @@ def test_a_tablet_behaves_as_a_sorted_dict(seed: int) -> None:
         assert keys == sorted(cell_key(*key) for key in then)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_many_puts_of_one_mutation_are_the_same_as_one_after_the_other(seed: int) -> None:
+    chance = random.Random(seed)
+    together, single = Tablet(), Tablet()
+    rows = ["a", "a\0", "b", "é", "r1", "r2"]
+    snapshots = []
+    for sequence in range(1, 400):
+        puts = []
+        for _ in range(chance.choice((1, 8, 64))):
+            row = chance.choice(rows[: chance.choice((1, 6))])
+            column = f"c{chance.randrange(700):04d}" if chance.random() < 0.9 else f"d{sequence:08d}"
+            value = bytes(chance.choice((0, 3, 100)))
+            puts.append(put(row, column, value) if chance.random() < 0.999 else put(row, column, bytes(20_000)))
+        applied(together, sequence, *puts)
+        for each in puts:
+            applied(single, sequence, each)
+        if chance.random() < 0.02:
+            snapshots.append((together.snapshot(), shown(single.scan())))
+    expected = shown(single.scan())
+    assert shown(together.scan()) == expected
+    assert (together.digest, together.bytes, together.cells) == (single.digest, single.bytes, single.cells)
+    check_counters(together, expected)
+    for snapshot, then in snapshots:
+        keys = [key for block in snapshot.blocks for key in block.ordered()]
+        assert keys == [cell_key(row, column) for row, column, *_ in then]
+
+
 def check_counters(tablet: Tablet, expected: list[tuple[str, str, Version, int]]) -> None:
     assert tablet.cells == len(expected)
     assert tablet.digest == sum(cell_digest(key, packed) for key, packed in tablet.walk(b"", None)) % 2**64
