@@ -44,7 +44,6 @@ from kvstore.storage.results import Result, ResultTable
 _new = tuple.__new__
 _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), int(Op.DELETE)
 _kind = itemgetter(0)
-assert _PUT == 0, "any(map(_kind, operations)) tells whether there is anything but puts"
 _SEVERAL = 8
 """Puts of one mutation from which `_put_together` is worth its beginning and end."""
 _NO_BLOCK = Block(-1)
@@ -198,7 +197,7 @@ class Tablet(BlockList):
         for mutation in mutations:
             head = pack(epoch, sequence, INLINE)
             operations = mutation[4]
-            if len(operations) >= _SEVERAL and not any(map(_kind, operations)):
+            if len(operations) >= _SEVERAL and _are_of_one_row(operations):
                 self._put_together(operations, head)
                 firsts, blocks = self._firsts, self._blocks
                 sequence += 1
@@ -232,7 +231,7 @@ class Tablet(BlockList):
         return offset
 
     def _put_together(self, operations: Sequence[list[Any]], head: bytes) -> None:
-        """Carry out the puts of one mutation. They are of one row, mostly, whose cells lie side by side: each is looked for
+        """Carry out the puts of one mutation. They are of one row, mostly, and its cells lie side by side: each is looked for
         in the block of the one before, and a block's sums are adjusted once."""
         stamp = self._stamp
         block, cells, low, high = _NO_BLOCK, _NO_BLOCK.cells, _ABOVE_ALL, b""
@@ -405,3 +404,11 @@ class Tablet(BlockList):
 
     def _delete_row(self, row: str, unless_newer_than: bytes | None) -> None:
         self.delete_range(cell_key(row, ""), row_end(row), unless_newer_than)
+
+
+def _are_of_one_row(operations: Sequence[list[Any]]) -> bool:
+    """Whether all are puts, of one row as far as the first and the last tell."""
+    return bool(operations[0][1] == operations[-1][1]) and not any(map(_kind, operations))
+
+
+assert _PUT == 0, "any kind that counts as true is something else"
