@@ -517,3 +517,15 @@ def test_the_status_says_what_moves_and_counts_it_once() -> None:
     control.pass_time(0.5)
     (tablet,) = control.status()["tablets"]
     assert (tablet["moving"], tablet["wanted"], tablet["in_sync"]) == (None, 3, ["n1", "n3", "n4"])
+
+
+def test_a_journal_from_before_there_were_moves_is_read() -> None:
+    control = with_spare()
+    before = control.tablet()
+    for record in control.journal:
+        for written in record.get("configurations", ()):
+            del written[12:]  # what came after `since`
+    control.restart()
+    assert control.tablet() == before
+    control.beat()
+    assert isinstance(move(control, "n2", "n4"), Done)
