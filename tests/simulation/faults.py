@@ -12,10 +12,11 @@ from tests.simulation.machine import Machine
 class Faults:
     """Does a cluster harm, one thing after another, until it is told to stop; then heals everything."""
 
-    def __init__(self, cluster: Cluster, every: float = 0.7) -> None:
-        """`every`: seconds between two faults, about."""
+    def __init__(self, cluster: Cluster, every: float = 0.7, split_every: float | None = None) -> None:
+        """`every`: seconds between two faults, about; `split_every`: between two splits, beside those."""
         self._cluster, self._world = cluster, cluster.world
         self._every = every
+        self._split_every = split_every
         self._going = True
         self._disabled: set[str] = set()
         self.kinds: list[tuple[int, Callable[[], None]]] = [
@@ -36,7 +37,7 @@ class Faults:
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (12 if len(cluster.nodes) > 3 else 0, self._move),
-            (12, self._split),
+            (16, self._split),
             (2, self._lossy),
             (2, self._slow_network),
         ]
@@ -44,6 +45,7 @@ class Faults:
     def start(self) -> None:
         """Begin."""
         self._next()
+        self._split_again()
 
     def _next(self) -> None:
         self._world.after(self._world.random.expovariate(1 / self._every), self._strike)
@@ -151,14 +153,21 @@ class Faults:
         chance = self._world.random
         if not self._cluster.configurations:
             return
-        now = chance.choice(list(self._cluster.configurations.values()))
-        row = chance.choice([None, f"g{chance.randint(0, 6)}", f"g{chance.randint(0, 6)}", "g2:a"])
+        row = chance.choice([None, "g2:a", *(f"g{chance.randint(0, 6)}{between}" for between in ("", "", "x", "y"))])
+        present = list(self._cluster.configurations.values())
+        inside = [each for each in present if row and each.start < row and (each.end is None or row < each.end)]
+        now = chance.choice(inside if inside and chance.random() < 0.9 else present)
         request = SplitTablet(now.tablet, now.range_version, row)
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
         if now.primary is not None and chance.random() < 0.7:
             primary = now.primary.node
             self._later(0.0, 0.02, lambda: self._harm_one_of([primary, primary, self._node().name]))
+
+    def _split_again(self) -> None:
+        if self._going and self._split_every is not None:
+            self._split()
+            self._world.after(self._world.random.expovariate(1 / self._split_every), self._split_again)
 
     def _harm_one_of(self, names: list[str]) -> None:
         """Just when something is prepared, decided, or carried out: one of those who take part, or the coordinator."""

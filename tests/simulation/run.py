@@ -43,6 +43,8 @@ class Plan:
     spread: bool = False
     split_above: int | None = None
     """Tablets of so many bytes are split by themselves."""
+    split_every: float | None = None
+    """So often an operator wants one split, beside all else."""
     quiet: bool = False
     """When the faults are over the clients wait until all is whole: what only their writes would set going again stands still
     and is seen. Half of the values are large, so that a learner has to wait for its disk."""
@@ -82,6 +84,7 @@ def plan_of(seed: int) -> Plan:
     plan.quiet = seed % 4 == 2
     plan.spread = seed % 3 != 0
     plan.split_above = 120 if seed % 4 == 1 else None
+    plan.split_every = 0.5 if seed % 3 == 1 else None
     return plan
 
 
@@ -170,7 +173,7 @@ def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:
     cluster.start()
     _start_callers(clients, plan)
     world.run(plan.calm)
-    faults = Faults(cluster, plan.every)
+    faults = Faults(cluster, plan.every, plan.split_every)
     faults.start()
     world.run(plan.calm + plan.trouble)
     faults.heal()
