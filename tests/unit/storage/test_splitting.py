@@ -126,6 +126,15 @@ def test_a_narrowed_replica_has_lost_the_rows_behind_its_end_and_what_was_not_ap
     assert replica.intact
 
 
+def test_what_was_applied_before_a_narrowing_is_still_there_after_a_restart() -> None:
+    """No record before it says that the last entry is committed."""
+    engine = whole()
+    write(engine, [put("a", "last", b"5")])
+    engine.narrow_tablet(1, "m", 2)
+    engine.sync()
+    assert contents(reopened(engine)) == BELOW | {("a", "last"): b"5"}
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_learner_that_is_narrowed_has_to_begin_anew(restart: bool) -> None:
     """What it held back may bring rows that are cut off, and what it has not held back any more it must not believe to have."""

@@ -110,7 +110,7 @@ class Workload:
             (30, self._append),
             (20, self._sync_and_apply),
             (2, self._create),
-            (0.5, self._drop),
+            (1, self._drop),
             (2, self._epoch),
             (2, self._cut),
             (3, self._checkpoint),
