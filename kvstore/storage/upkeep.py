@@ -134,7 +134,8 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
         snapshot.release()
         results.release()
     if engine.tablets.get(replica.id) is not replica:
-        engine.files.unlink(path)  # dropped while the folder was being synced
+        # It was dropped while the folder was being synced, knowing nothing of this one: the record of that must outlive it.
+        engine.doomed.append(Doomed(engine.wal.appended, head.log_segment, path, replica.id))
         return
     old = replica.checkpoint
     replica.checkpoint_done(head, writer.bytes, segments, logged)

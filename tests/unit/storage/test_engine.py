@@ -446,6 +446,29 @@ def test_a_drop_stays_in_the_log_until_the_checkpoint_is_gone_for_good() -> None
     assert list(again.tablets) == [2]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_tablet_that_is_dropped_while_its_checkpoint_gets_its_name_stays_dropped(seed: int) -> None:
+    """That its file was removed was not on disk when the log that told of the dropping went: after a power cut it was back."""
+    disk = FaultyDisk()
+    engine = several_segments(disk)
+    path = engine.checkpoint_path(1, 1)
+    for blocking in checkpoint(engine, engine.tablets[1]):
+        if blocking is not None:
+            blocking()
+        if path in disk.names and 1 in engine.tablets:
+            engine.drop_tablet(1)
+            engine.create_tablet(3, "z", None, 1)
+            write(engine, [put("z", "fills the segment", bytes(3600))], tablet=3)
+            write(engine, [put("z", "fills the segment", bytes(3600))], tablet=3)
+            engine.drop_tablet(3)
+    engine.create_tablet(2, "z", None, 1)
+    engine.sync()
+    run_to_end(engine, release(engine))
+    assert list(opened(disk.after_crash(random.Random(seed)), segment_size=8192).tablets) == [2]
+    maintain(engine)
+    assert path not in disk.names
+
+
 def test_a_checkpoint_gets_its_name_only_when_the_log_that_it_points_into_is_on_disk() -> None:
     """A learner may apply what its own disk has not confirmed; compaction points cells to where it has just written."""
     disk = FaultyDisk()
