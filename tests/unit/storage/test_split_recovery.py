@@ -16,7 +16,7 @@ from kvstore.storage.upkeep import checkpoint, maintain, may_checkpoint, next_jo
 from tests.faults.disk import FaultyDisk, FaultyFiles
 from tests.unit.storage.engines import contents, faults, log, opened, reopened, with_tablet, write
 from tests.unit.storage.entries import put
-from tests.unit.storage.test_engine import stepped
+from tests.unit.storage.test_background import stepped
 from tests.unit.storage.test_killed import killed_before
 from tests.unit.storage.test_splitting import ABOVE, BELOW, split, whole
 
