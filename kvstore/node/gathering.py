@@ -113,7 +113,7 @@ class Gathering:
         """Whether an entry may go out beside those that are on their way."""
         if len(self._flights) >= settings.MAX_ENTRIES_IN_FLIGHT:
             return False
-        return all(
+        return self._waiting_count >= settings.MANY_WRITES or all(
             flight.entry.count <= settings.FEW_WRITES or flight.size >= settings.MUCH_TO_MOVE
             for flight in self._flights
         )

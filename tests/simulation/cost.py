@@ -30,7 +30,7 @@ from kvstore.node.node import Node
 from tests.simulation.disk import SimulatedDisk, SimulatedEngine
 from tests.simulation.world import World
 
-PRIMARY_PUT, SECONDARY_PUT, CLIENT_PUT = 8e-6, 4.5e-6, 5e-6
+PRIMARY_PUT, SECONDARY_PUT, CLIENT_PUT = 4.2e-6, 3.2e-6, 5.3e-6
 """Seconds of processor for one small put among many: at the primary, at each secondary, in the client ("The profile's story" in
 docs/benchmarks.md)."""
 NODE_GET, CLIENT_GET = 6.3e-6, 6.3e-6
@@ -39,8 +39,8 @@ GETS_TOGETHER = 8
 """Reads leave and are answered in groups of so many, whose messages are part of their price; puts are kept together."""
 MESSAGE = 25e-6
 """For one frame at either end: its system call, the turn of the loop that it wakes, framing. From processor times of real nodes
-at 1, 64 and 256 callers: 222 µs at the primary and 200 at a secondary for an entry, however many puts are in it; that is
-eight frames and syncs each."""
+at 64 and 256 callers: 275 µs at the primary and 196 at a secondary for an entry, however many puts are in it; that is
+eight to eleven frames and syncs each."""
 SYNC = 140e-6
 """Until an append of a few KiB is on disk, on preallocated blocks; the loop goes on meanwhile (docs/storage.md)."""
 SYNC_CALLS = 25e-6

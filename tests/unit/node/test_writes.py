@@ -70,6 +70,21 @@ def test_beside_an_entry_of_many_writes_no_other_goes_out() -> None:
     assert trio.answers["later"].sequence == many + 1
 
 
+def test_when_many_writes_wait_they_go_out_beside_whatever_is_on_its_way() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    many, numbers = settings.FEW_WRITES + 1, iter(range(1, 1000))
+    for _ in range(many):
+        trio.write("n1", number := next(numbers), put("a", b"1", number=number))
+    trio.settle()
+    for count in (settings.MANY_WRITES - 1, 1):
+        assert len(trio.replica("n1").disk.tail) == 1
+        for _ in range(count):
+            trio.write("n1", number := next(numbers), put("a", b"2", number=number))
+        trio.settle()
+    assert [entry.count for entry in trio.replica("n1").disk.tail] == [many, settings.MANY_WRITES]
+
+
 def test_beside_a_large_entry_another_goes_out_however_many_writes_it_holds() -> None:
     trio = Trio().serving()
     trio.stuck_disks = {"n2"}
