@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-OTHERS = ("handover", "recovery", "spread")
+OTHERS = ("handover", "moving", "recovery", "spread")
 
 if __name__ == "__main__":
     name, arguments = "cluster", sys.argv[1:]

@@ -1,6 +1,6 @@
 """How long a replica takes to move, and how long that holds up requests: the slowest put and get of steady callers meanwhile.
 
-    python -m tests.bench.moving [--chunks 64] [--data-dir DIR]
+    make bench ARGS="moving [--chunks 64] [--data-dir DIR]"
 
 Four nodes, seven tablets of three replicas, and callers as in `tests.bench.handover`. Of each tablet a secondary's replica
 moves to the node that has none, then the primary's; then the same of the tablet that holds `chunks` values of 4 MiB. Nothing
@@ -88,12 +88,12 @@ def measure(cluster: StoreCluster, chunks: int) -> Moves:
     return moves
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Run it and print; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.moving", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--chunks", type=int, default=64)
     parser.add_argument("--data-dir", default=str(ROOT / "var" / "bench"))
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     Path(options.data_dir).mkdir(parents=True, exist_ok=True)
     folder = tempfile.mkdtemp(prefix="moving-", dir=options.data_dir)
     cluster = StoreCluster(Path(folder), nodes=4)
@@ -112,4 +112,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
