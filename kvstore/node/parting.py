@@ -31,6 +31,7 @@ def part(replica: Replica, child: Configuration) -> Replica | None:
         replica.settle(engine.narrow_tablet(replica.tablet, child.start, birth.range_version))
         replica.cut_to(disk.last)
         return None
+    assert disk.commit <= birth.sequence, "a primary went on after it had asked: that may be in rows of the child"
     if replica.was_whole:
         replica.apply(birth.sequence)
     if replica.last > disk.commit:

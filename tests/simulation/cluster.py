@@ -63,6 +63,8 @@ class Cluster:
         self._history: dict[tuple[int, int, int], tuple[int, int]] = {}
         self.entries_compared = 0
         self.splits = 0
+        self.on_split: Callable[[], None] = lambda: None
+        """Called when a split's record is durable, and nobody has been told yet."""
 
     def start(self) -> None:
         """Start every process."""
@@ -172,7 +174,9 @@ class Cluster:
             begins = configuration.since if configuration.born is not None else 1
             if configuration.epoch != (before.epoch + 1 if before else begins):
                 raise Broken(f"epoch {configuration.epoch} after {before}")
-            self.splits += before is None and configuration.born is not None
+            if before is None and configuration.born is not None:
+                self.splits += 1
+                self.on_split()
             self.configurations[configuration.tablet] = configuration
             if before is not None and before.leaving and before.leaving not in configuration.replicas:
                 self.moves += 1

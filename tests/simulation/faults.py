@@ -44,6 +44,7 @@ class Faults:
 
     def start(self) -> None:
         """Begin."""
+        self._cluster.on_split = self._split_decided
         self._next()
         self._split_again()
 
@@ -162,12 +163,19 @@ class Faults:
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
         if now.primary is not None and chance.random() < 0.7:
             primary = now.primary.node
-            self._later(0.0, 0.02, lambda: self._harm_one_of([primary, primary, self._node().name]))
+            self._later(0.0, 0.006, lambda: self._harm_one_of([primary, primary, self._node().name]))
 
     def _split_again(self) -> None:
         if self._going and self._split_every is not None:
             self._split()
             self._world.after(self._world.random.expovariate(1 / self._split_every), self._split_again)
+
+    def _split_decided(self) -> None:
+        """The coordinator may end before it has told everybody, or anybody."""
+        coordinator = self._cluster.coordinator
+        if self._going and self._world.random.random() < 0.3:
+            coordinator.crash_in = self._world.random.randint(0, len(self._cluster.nodes))
+            self._later(0.05, 3.0, lambda: self._revive(coordinator))
 
     def _harm_one_of(self, names: list[str]) -> None:
         """Just when something is prepared, decided, or carried out: one of those who take part, or the coordinator."""
