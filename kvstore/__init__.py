@@ -33,7 +33,7 @@ What is promised
 - *It goes on*: with one replica left of a tablet it is readable and writable; without the coordinator too, as long as the
   nodes stay up. When a node dies, its tablets are led by another within a second or two, within a moment if somebody says
   that it died. If it stays away, what it held is rebuilt on a spare node. When a node goes because somebody asked it to, no
-  request fails or waits for more than a moment.
+  request fails or waits for more than a moment. Data spreads by itself over nodes that join.
 
 What is not promised: nothing is encrypted on the wire or on disk (the cluster key keeps strangers out, see
 `kvstore.handshake`); a node that lies is believed; if every in-sync replica of a tablet is lost for good, the tablet waits
