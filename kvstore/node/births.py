@@ -7,7 +7,8 @@ counts when every birth that its replica has not been through was heard, and the
 serve those rows elsewhere does so before this node's leases, or its grants to somebody, have run out.
 
 Each split of a tablet raises its range version by one, and the child remembers the one that it was born with: so a replica
-knows how many births it has missed, and in which order they were.
+knows how many births it has missed, and in which order they were. (One whose checkpoint cannot be read does not know its range
+version, which is 0 then: it has nothing that could be parted, and no birth waits for it.)
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Heard:
 
     def births(self, tablet: int, range_version: int) -> list[Configuration] | None:
         """The tablets that were split off `tablet` since it had `range_version`, in order; None if one was not heard of."""
+        if range_version == 0:
+            return []
         versions: Iterable[int] = range(range_version + 1, self._newest[tablet].range_version + 1)
         children = [self._children.get((tablet, version)) for version in versions]
         found = [self._newest[child] for child in children if child is not None]
@@ -71,7 +74,7 @@ class Heard:
         """Whether a replica of the tablet, of which there is none here, may still come out of one that is."""
         while configuration.born is not None:
             born = configuration.born
-            if born.parent in ranges:
+            if ranges.get(born.parent, 0):
                 return ranges[born.parent] < born.range_version
             if born.parent not in self._newest:
                 return True  # it may itself come out of one

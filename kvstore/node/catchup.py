@@ -178,7 +178,9 @@ class CatchUp:
                 disk.settle_at
             )  # replay will have applied all of it before it comes to what begins here
         self._host.engine.append_commit(self._replica.tablet, disk.commit)
-        self._replica.settle(self._host.engine.begin_learning(self._replica.tablet))
+        now = self._replica.configuration
+        known = (now.start, now.end, now.range_version) if now is not None else None
+        self._replica.settle(self._host.engine.begin_learning(self._replica.tablet, known))
         self._since = Version(disk.commit_epoch, disk.commit) if disk.tablet.cells else Version(0, 0)
 
     def start_over(self) -> None:

@@ -137,8 +137,8 @@ class Engine:
         replica.tablet.clear()
         self.dropped.append(replica)
         lsn = self._log(Kind.DROP, tablet_id)
-        if replica.checkpoint is not None:
-            path = self.checkpoint_path(tablet_id, replica.checkpoint.number)
+        if replica.checkpoint_file is not None:
+            path = self.checkpoint_path(tablet_id, replica.checkpoint_file)
             self.doomed.append(Doomed(lsn, lsn >> 32, path, tablet_id))
         return lsn
 
@@ -247,9 +247,14 @@ class Engine:
 
     # ------------------------------------------------------------------ learning
 
-    def begin_learning(self, tablet_id: int) -> int:
-        """The replica is not intact from here on: its tail is cut, entries appended from now on are held back."""
+    def begin_learning(self, tablet_id: int, known: tuple[str, str | None, int] | None = None) -> int:
+        """The replica is not intact from here on: its tail is cut, entries appended from now on are held back.
+
+        `known`: the (start, end, range version) of the tablet, for a replica that has lost it (its own range version is 0).
+        """
         replica = self.tablets[tablet_id]
+        if replica.range_version == 0 and known is not None:
+            replica.start, replica.end, replica.range_version = known
         empty = replica.learning is Learning.DAMAGED
         if empty:
             replica.dirty_from = None  # nothing logged before is needed

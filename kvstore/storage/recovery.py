@@ -108,6 +108,7 @@ def _load_checkpoints(engine: Engine) -> None:
 
 def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
     replica = engine.new_replica(tablet_id)
+    replica.checkpoint_file = number
     path = engine.checkpoint_path(tablet_id, number)
     try:
         head, tablet, size = load_checkpoint(engine.files, path, replica.results)
@@ -143,8 +144,8 @@ def _replay(engine: Engine, position: Position, record: Record, replay: Replay) 
     if kind is Kind.DROP:
         del engine.tablets[record.tablet]
         replay.inherited.pop(record.tablet, None)
-        if replica.checkpoint is not None:
-            path = engine.checkpoint_path(record.tablet, replica.checkpoint.number)
+        if replica.checkpoint_file is not None:
+            path = engine.checkpoint_path(record.tablet, replica.checkpoint_file)
             engine.doomed.append(Doomed(0, position.segment, path, record.tablet))
     elif kind is Kind.LEARN:
         empty = _take_range(replica, record) == [True]
@@ -179,6 +180,8 @@ def _replay_narrowing(replica: DiskReplica, record: Record) -> None:
     _, end, range_version, _ = decode_range(record.payload)
     if end is None or not _lies_inside(replica, end):
         raise BadRequest("not a narrowing: its end does not lie in the tablet's range")
+    if replica.range_version == 0:
+        return  # its range went with its checkpoint: to know the end alone is of no use
     if replica.intact:
         replica.apply(record.first)
     replica.narrow(end, range_version)
@@ -226,7 +229,7 @@ def _part(
             replica.split(child, start, range_version)
             return
         _gap(replica, f"a gap in the log: split at {record.first} after {replica.last}", position, replay)
-    if whole:
+    if whole and replica.range_version:
         replica.narrow(start, range_version)
     child.start, child.end, child.range_version = ranges
     _gap(child, replica.damage or "what was split off is nowhere", position, replay)

@@ -55,6 +55,7 @@ class DiskReplica:
         self.start = ""
         self.end: str | None = None
         self.range_version = 0
+        """0: its range was lost with its checkpoint. It is damaged then, and is told by who lets it learn."""
         self.tablet = Tablet()
         self.results = results
         """Results of mutations as of `commit`."""
@@ -80,6 +81,8 @@ class DiskReplica:
         """While it has no checkpoint of its own: the tablets from whose checkpoints and log replay makes it, having been split
         off the one, that perhaps off another. None of those may have a checkpoint of what was left of it before this has."""
         self.checkpoint: Head | None = None
+        self.checkpoint_file: int | None = None
+        """The number of its newest checkpoint in the folder, which may be one that cannot be read."""
         self.checkpoint_segments: frozenset[int] = frozenset()
         """Segments that the durable checkpoint's bulk cells point into."""
         self.checkpoint_bytes = 0
@@ -139,6 +142,7 @@ class DiskReplica:
     def checkpoint_done(self, head: Head, size: int, segments: frozenset[int], logged_bytes: int) -> None:
         """The checkpoint of the last snapshot is durable; `logged_bytes` is what had been counted at the snapshot."""
         self.checkpoint, self.checkpoint_bytes, self.checkpoint_segments = head, size, segments
+        self.checkpoint_file = head.number
         self.dirty_from = self.dirty_since_snapshot
         self.bytes_since_checkpoint -= logged_bytes
         self.sources = frozenset()

@@ -120,7 +120,10 @@ class SimulatedEngine:
     def append_cut(self, tablet: int, after: int) -> int:
         return self._log("cut", tablet, after)
 
-    def begin_learning(self, tablet: int) -> int:
+    def begin_learning(self, tablet: int, known: tuple[str, str | None, int]) -> int:
+        assert self.tablets[tablet].range == known, (
+            "nothing is learned for another range than that of the configuration"
+        )
         return self._log("learn", tablet)
 
     def install(self, tablet: int, cells: Sequence[tuple[str, str, Version | None, bytes | None]]) -> int:
