@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from kvstore.client import Client
+from kvstore.errors import BadRequest
 from kvstore.storage.archive import read_cells, read_index
 from tests.cluster import StoreCluster
 from tests.processes import ROOT
@@ -102,6 +103,76 @@ def test_a_node_is_looked_at_and_backed_up_while_it_writes(tmp_path: Path) -> No
                 writer.stop()
     finally:
         cluster.stop()
+
+
+def test_a_node_is_looked_at_and_backed_up_while_its_tablets_are_split(tmp_path: Path) -> None:
+    """Whichever of a tablet's halves the reader finds on disk: each row is once in the copy, and in a new cluster."""
+    (old := tmp_path / "old").mkdir()
+    (new := tmp_path / "new").mkdir()
+    cluster, other = StoreCluster(old), StoreCluster(new)
+    try:
+        cluster.start()
+        cluster.wait_until_whole()
+        with cluster.client() as client:
+            writer, splitter = Writer(client), Splitter(cluster)
+            writer.start()
+            splitter.start()
+            try:
+                for attempt in range(3):
+                    looked = command("inspect", cluster.folder / "node1", "--json")
+                    assert (looked.returncode, json.loads(looked.stdout)["damage"]) == (0, [])
+                    before = writer.acknowledged
+                    folders = [cluster.folder / f"node{number}" for number in range(1, attempt + 2)]
+                    done = command("backup", *folders, tmp_path / f"backup{attempt}")
+                    assert done.returncode == 0, done.stderr
+                    rows = sorted(backed_up(tmp_path / f"backup{attempt}"))
+                    assert len(rows) >= before > 0
+                    assert rows == [f"row{number:06d}" for number in range(len(rows))], (
+                        "each once, none without the one before"
+                    )
+            finally:
+                splitter.stop()
+                writer.stop()
+        assert splitter.splits >= 8
+        assert len(read_index(str(tmp_path / "backup2"))) > len(read_index(str(tmp_path / "backup0"))) > 1
+        cluster.stop()
+        other.start()
+        other.wait_until_whole()
+        where = ("--coordinators", other.coordinators, "--key-file", other.key_file)
+        done = command("restore", tmp_path / "backup2", *where)
+        assert done.returncode == 0, done.stderr
+        with other.client() as client:
+            assert [row for row, _ in everything(client)] == rows
+    finally:
+        cluster.stop()
+        other.stop()
+
+
+class Splitter(threading.Thread):
+    """Has tablets split where the writer is until told to stop. `splits`: how often."""
+
+    def __init__(self, cluster: StoreCluster) -> None:
+        super().__init__()
+        self._admin = cluster.admin()
+        self._stopping = threading.Event()
+        self.splits = 0
+
+    def run(self) -> None:
+        """See `Thread.run`."""
+        while not self._stopping.wait(0.1):
+            sizes = {tablet["id"]: tablet["bytes"] for tablet in self._admin.status()["tablets"]}
+            largest = max(sizes, key=lambda tablet: sizes[tablet])
+            try:
+                self._admin.split(largest)
+                self.splits += 1
+            except BadRequest:
+                pass  # it is of one group, or empty
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._stopping.set()
+        self.join()
+        self._admin.close()
 
 
 def backed_up(folder: Path) -> list[str]:
