@@ -151,6 +151,7 @@ def _replay(engine: Engine, position: Position, record: Record, replay: Replay) 
         empty = _take_range(replica, record) == [True]
         if empty:
             replay.inherited.pop(record.tablet, None)
+            replica.log_start = position  # damage before this place is no longer this replica's
         else:
             replica.apply(record.first)  # what was applied then stays: the learner did not install it again
         replica.begin_learning(empty)

@@ -11,9 +11,9 @@ from kvstore.errors import StorageFailure
 from kvstore.storage.failures import CorruptValue
 from kvstore.storage.records import U64
 from kvstore.storage.replica import Learning
-from kvstore.storage.segment import FIRST_RECORD, RECORD_HEADER
+from kvstore.storage.segment import FIRST_RECORD, RECORD_HEADER, segment_name
 from kvstore.storage.upkeep import checkpoint, run_to_end
-from tests.faults.disk import FaultyDisk, Inode
+from tests.faults.disk import FaultyDisk, FaultyFiles, Inode
 from tests.unit.storage.engines import contents, opened, reopened, with_tablet, write
 from tests.unit.storage.entries import delete, put
 
@@ -182,6 +182,23 @@ def test_a_damaged_tablet_stays_damaged_over_restarts_until_it_has_learned_anew(
     engine = reopened(engine, segment_size=8192)
     assert engine.tablets[1].intact
     assert contents(engine) == {}
+
+
+def test_damage_in_log_from_before_a_tablet_learned_anew_is_not_held_against_it_again() -> None:
+    """While that log is kept for others' sake, each restart would cost a copy of everything, and perhaps the last one."""
+    engine = with_tablet(FaultyDisk())
+    place = engine.wal.position
+    write(engine, [put("a", "c", b"lost")])
+    write(engine, [put("a", "d", b"known to be on disk")])
+    assert isinstance(engine.files, FaultyFiles)
+    engine.files.disk.names[f"/data/log/{segment_name(place.segment)}"].data[place.offset + 60] ^= 1
+    engine = reopened(engine)
+    assert not engine.tablets[1].intact
+    engine.begin_learning(1)
+    engine.finish_learning(1, engine.new_results().encode(), 2, 10)
+    engine.sync()
+    again = reopened(engine)
+    assert (again.tablets[1].intact, [damage.offset for damage in again.damage]) == (True, [place.offset])
 
 
 def test_a_corrupt_value_is_never_returned_and_marks_its_tablet() -> None:
