@@ -12,6 +12,7 @@ from kvstore import settings
 from kvstore.client import Client, make_router
 from kvstore.errors import BadRequest
 from kvstore.handshake import read_key
+from kvstore.keys import checked
 from kvstore.messages import (
     Done,
     GetStatus,
@@ -82,6 +83,8 @@ class Admin:
         """Cut the tablet in two, so that `row` begins the new one; None: near the middle of its bytes. Returns when that is
         decided. `BadRequest` says why it cannot be: there is no such tablet, no group of rows begins at `row`, …;
         `Unavailable` that it has not come about, and may yet."""
+        if row is not None:
+            checked(row, "the row")
         found = [each for each in self.status()["tablets"] if each["id"] == tablet]
         if not found:
             raise BadRequest(f"there is no tablet {tablet}")
@@ -98,11 +101,13 @@ class Admin:
     def move(self, tablet: int, source: str, target: str) -> None:
         """Move the tablet's replica on node `source` to node `target`. Returns when that is decided, not when it is done;
         asked again it changes nothing. `BadRequest` with what speaks against it."""
-        self._tell(MoveReplica(tablet, source, target))
+        for name in (source, target):
+            checked(name, "a node's name")
+        self._tell(MoveReplica(_numbered(tablet), source, target))
 
     def withdraw_move(self, tablet: int) -> None:
         """The tablet's replica stays where it was. `BadRequest` when none is moving, or it is too late."""
-        self._tell(WithdrawMove(tablet))
+        self._tell(WithdrawMove(_numbered(tablet)))
 
     def spread(self, on: bool) -> None:
         """From now on replicas and leads spread by themselves over the nodes that are there, or stay where they are."""
@@ -120,3 +125,10 @@ class Admin:
         answer = self._router.control(message, self._timeout)
         if not isinstance(answer, Done):
             raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")
+
+
+def _numbered(tablet: int) -> int:
+    """The tablet's number itself; `BadRequest` if no tablet has such a one, for not every number has a place in a message."""
+    if not 0 < tablet < 1 << 63:
+        raise BadRequest(f"there is no tablet {tablet}")
+    return tablet

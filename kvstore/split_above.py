@@ -11,6 +11,7 @@ from kvstore import settings
 from kvstore.errors import BadRequest
 
 NEVER = "never"
+_SHOWN = 40  # characters of what was written that an error repeats
 _UNITS = {"": 1, "k": settings.KIB, "m": settings.MIB, "g": 1024 * settings.MIB}
 
 
@@ -18,9 +19,10 @@ def parse(text: str) -> int | None:
     """What an operator wrote: a number of bytes (`64M`, `1GiB`, `67108864`), or `never`. `BadRequest`."""
     if text == NEVER:
         return None
-    found = re.fullmatch(r"(\d+) ?([kmg]?)(?:ib|b)?", text.lower())
+    # (nineteen digits are more than any size has; Python refuses to read thousands of them)
+    found = re.fullmatch(r"(\d{1,19}) ?([kmg]?)(?:ib|b)?", text.lower())
     if found is None:
-        raise BadRequest(f"{text!r} is neither a number of bytes (as 64M, or 1GiB) nor {NEVER!r}")
+        raise BadRequest(f"{text[:_SHOWN]!r} is neither a number of bytes (as 64M, or 1GiB) nor {NEVER!r}")
     size = int(found[1]) * _UNITS[found[2]]
     check(size)
     return size

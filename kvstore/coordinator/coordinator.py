@@ -434,7 +434,7 @@ class Coordinator:
         try:
             if isinstance(message, WithdrawMove):
                 self._take([moving.withdraw(now, self._membership)])
-            elif not moving.is_so(now, message.source, message.target):
+            elif not moving.is_so(now, message.source, message.target, self._membership):
                 moving.check(now, message.source, message.target, self._membership)
                 words = f"tablet {now.tablet}: its replica on {message.source} moves to {message.target}, as an operator asked"
                 self._take([moving.Step(moving.begin(now, message.source, message.target, self._membership), words)])

@@ -54,11 +54,12 @@ def has_room(name: str, size: int, nodes: Membership) -> bool:
 # ---------------------------------------------------------------- the first record
 
 
-def is_so(now: Configuration, source: str, target: str) -> bool:
-    """Whether what the move is for is already so, or under way."""
+def is_so(now: Configuration, source: str, target: str, nodes: Membership) -> bool:
+    """Whether what the move is for is already so, or under way. Nothing ever moved from a node that there is not: that name
+    is a mistake, though its replica is nowhere."""
     if now.leaving:
         return (now.leaving, arriving(now)) == (source, target)
-    return source not in now.replicas and target in now.replicas
+    return source in nodes.nodes and source not in now.replicas and target in now.replicas
 
 
 def check(now: Configuration, source: str, target: str, nodes: Membership) -> None:

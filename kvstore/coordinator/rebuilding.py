@@ -61,16 +61,15 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
 
 
 def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
-    """The first node of the tablet that is to be replaced, if there is one. A replica that moves is replaced by that."""
-    moving = (now.leaving, arriving(now))
-    return next(
-        (name for name in now.replicas if name in late and name not in moving and may_lose(now, name, nodes)), None
-    )
+    """The first node of the tablet that is to be replaced, if there is one."""
+    return next((name for name in now.replicas if name in late and may_lose(now, name, nodes)), None)
 
 
 def may_lose(now: Configuration, name: str, nodes: Membership) -> bool:
     """Whether the tablet can do without what the node holds, and rebuild it: the node belongs to it and is not in the set, and
-    somebody leads."""
+    somebody leads. A replica that moves is replaced by that, and one that is moved to is withdrawn."""
+    if name in (now.leaving, arriving(now)):
+        return False
     if now.primary is None or nodes.run_of(now.primary.node) != now.primary or not nodes.alive(now.primary.node):
         return False
     return name in now.replicas and all(member.node != name for member in now.in_sync)

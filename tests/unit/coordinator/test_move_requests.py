@@ -27,6 +27,7 @@ def test_the_same_request_again_changes_nothing() -> None:
         (7, "n1", "n4", "there is no tablet 7"),
         (1, "n1", "n9", "there is no node 'n9'"),
         (1, "n9", "n4", "there is no node 'n9'"),
+        (1, "n9", "n2", "there is no node 'n9'"),
         (1, "n5", "n4", "tablet 1 has no replica on n5; it has them on n1, n2, n3"),
         (1, "n1", "n2", "tablet 1 has a replica on n2 already"),
         (1, "n1", "n1", "tablet 1 has a replica on n1 already"),
@@ -124,3 +125,12 @@ def test_a_journal_from_before_there_were_moves_is_read() -> None:
     assert control.tablet() == before
     control.beat()
     assert isinstance(move(control, "n2", "n4"), Done)
+
+
+def test_of_a_replica_that_moves_nobody_is_told_that_it_will_be_rebuilt() -> None:
+    """The node that it comes from is gone: the copy that is being made is the one that replaces it."""
+    control = moving()
+    control.kill("n2", told=True)
+    control.pass_time(5.0)
+    assert "n2" not in control.set_of()
+    assert [node["rebuilt_in_s"] for node in control.status()["nodes"]] == [None] * 4

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kvstore import settings
+from kvstore.coordinator.decisions import configurations_record
 from kvstore.coordinator.effects import Journal, Reply, SendNode
 from kvstore.errors import BadRequest, Unavailable
 from kvstore.messages import (
@@ -16,6 +17,7 @@ from kvstore.messages import (
     Configuration,
     Configure,
     Done,
+    Heartbeat,
     Member,
     ProposeSplit,
     Refused,
@@ -342,3 +344,19 @@ def test_a_journal_of_an_older_version_is_read() -> None:
     control.journal = older
     control.restart()
     assert control.tablet() == now
+
+
+def test_a_tablet_whose_last_half_was_split_a_thousand_times() -> None:
+    """Rows that come in order: each tablet was born of the one before. A node comes back with nothing of any of them."""
+    control = Control().formed()
+    now = control.tablet()
+    chain = [
+        replace(now, tablet=number, start=f"m{number:04d}", born=Birth(number - 1, 2, number, 2))
+        for number in range(2, 1500)
+    ]
+    control.journal.append(configurations_record(chain))
+    control.restart()
+    control.beat("n1 n3")
+    control.coordinator.from_node("n2", Heartbeat(control.member("n2"), 0.0, [], {}), control.now)
+    control.take()
+    assert control.set_of(1) == control.set_of(1499) == ["n1", "n3"]
