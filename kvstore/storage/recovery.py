@@ -148,13 +148,7 @@ def _replay(engine: Engine, position: Position, record: Record, replay: Replay) 
             path = engine.checkpoint_path(record.tablet, replica.checkpoint_file)
             engine.doomed.append(Doomed(0, position.segment, path, record.tablet))
     elif kind is Kind.LEARN:
-        empty = _take_range(replica, record) == [True]
-        if empty:
-            replay.inherited.pop(record.tablet, None)
-            replica.log_start = position  # damage before this place is no longer this replica's
-        else:
-            replica.apply(record.first)  # what was applied then stays: the learner did not install it again
-        replica.begin_learning(empty)
+        _replay_learning(replica, position, record, replay)
     elif kind is Kind.DAMAGED:
         replay.inherited.pop(record.tablet, None)
         replica.mark_damaged(_take_range(replica, record)[0])
@@ -164,6 +158,18 @@ def _replay(engine: Engine, position: Position, record: Record, replay: Replay) 
         _replay_narrowing(replica, record)
     elif replica.learning is not Learning.DAMAGED:
         _replay_into(engine, replica, kind, position, record, replay)
+
+
+def _replay_learning(replica: DiskReplica, position: Position, record: Record, replay: Replay) -> None:
+    empty = _take_range(replica, record) == [True]
+    if empty:
+        replay.inherited.pop(record.tablet, None)
+        replica.log_start = position  # damage before this place is no longer this replica's
+    elif replica.learning is Learning.DAMAGED:
+        return  # it built upon what it had, and was not sent that again: what is damaged now stays so
+    else:
+        replica.apply(record.first)  # what was applied then stays: the learner did not install it again
+    replica.begin_learning(empty)
 
 
 def _take_range(replica: DiskReplica, record: Record) -> list[Any]:

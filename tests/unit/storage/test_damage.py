@@ -184,6 +184,23 @@ def test_a_damaged_tablet_stays_damaged_over_restarts_until_it_has_learned_anew(
     assert contents(engine) == {}
 
 
+def test_a_checkpoint_that_a_learner_built_upon_is_missed_after_it_learned() -> None:
+    """It was not sent what it had: of that, the log behind the checkpoint says nothing."""
+    disk = FaultyDisk()
+    engine = with_tablet(disk)
+    write(engine, [put("a", "c", b"1")])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    engine.begin_learning(1)
+    engine.finish_learning(1, engine.new_results().encode(), 1, 1)
+    assert engine.tablets[1].intact
+    engine.sync()
+    disk.names[engine.checkpoint_path(1, 1)].data[100] ^= 1
+    for _ in range(2):
+        engine = reopened(engine)
+        assert not engine.tablets[1].intact
+        engine.sync()
+
+
 def test_damage_in_log_from_before_a_tablet_learned_anew_is_not_held_against_it_again() -> None:
     """While that log is kept for others' sake, each restart would cost a copy of everything, and perhaps the last one."""
     engine = with_tablet(FaultyDisk())
