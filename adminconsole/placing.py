@@ -39,6 +39,8 @@ class Plan:
     row: str = ""
     source: str = ""
     target: str = ""
+    range_version: int = 0
+    """Of the tablet that is to be split, as it was seen: what is left of it is not cut again by the same wish."""
 
     @property
     def level(self) -> Level:
@@ -55,18 +57,19 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when a warning changes: a confirmation holds only for the warnings that were read."""
+        """Changes when a warning changes: a confirmation holds only for the warnings that were read, and for one split: not
+        for another by the same form, of two operators or of one who sends it twice."""
         grave = [line.text for line in self.lines if line.level >= Level.WARNING]
         said = "\n".join([self.wish, str(self.tablet), self.row, self.source, self.target, self.refusal, *grave])
+        said += f"\n{self.range_version}"
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def foresee_split(status: Status, tablet: Tablet, row: str) -> Plan:
     """What it would do to split the tablet so that `row` begins the new one; empty: near the middle."""
-    plan = Plan(Wish.SPLIT, tablet.id, row=row)
     refusal = _against_split(status, tablet, row)
     if refusal:
-        return Plan(plan.wish, plan.tablet, refusal=refusal, row=row)
+        return Plan(Wish.SPLIT, tablet.id, refusal=refusal, row=row)
     if row:
         what = f"The rows {key_range(row, tablet.end)} become a tablet of their own"
     else:
@@ -86,7 +89,7 @@ def foresee_split(status: Status, tablet: Tablet, row: str) -> Plan:
                 Level.NOTICE, "Data spreads by itself: another node may lead, or get replicas of, one of the two later."
             )
         )
-    return Plan(plan.wish, plan.tablet, tuple(lines), row=row)
+    return Plan(Wish.SPLIT, tablet.id, tuple(lines), row=row, range_version=tablet.range_version)
 
 
 def _against_split(status: Status, tablet: Tablet, row: str) -> str:

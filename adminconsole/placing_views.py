@@ -76,7 +76,7 @@ def _carry_out(request: HttpRequest, plan: Plan) -> HttpResponse:
     def deed() -> str:
         nonlocal shown
         if plan.wish is Wish.SPLIT:
-            made = admin.split(tablet, plan.row or None)
+            made = admin.split(tablet, plan.row or None, plan.range_version)
             shown = reverse("console:tablet", args=[made.child])
             return f"Tablet {tablet} was split: tablet {made.child} begins at “{readable_key(made.row)}”."
         if plan.wish is Wish.MOVE:

@@ -96,6 +96,9 @@ def tablets(request: HttpRequest) -> HttpResponse:
 def tablet(request: HttpRequest, tablet_id: int) -> HttpResponse:
     """One tablet: its range, epoch, replicas, and how far those that learn have come."""
     seen = observer.observe()
+    if seen.status is not None and seen.status.tablet(tablet_id) is None:
+        # it may be the new half of one that was split a moment ago, by way of another front end
+        seen = observer.observe(fresh_s=0.0)
     context: dict[str, Any] = {"parent": "Tablets", "parent_url": reverse("console:tablets")}
     if seen.status is not None:
         found = seen.status.tablet(tablet_id)

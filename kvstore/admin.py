@@ -79,19 +79,26 @@ class Admin:
         when that is too short a time."""
         self._tell(SetRebuildAfter(seconds))
 
-    def split(self, tablet: int, row: str | None = None) -> WasSplit:
+    def split(self, tablet: int, row: str | None = None, range_version: int | None = None) -> WasSplit:
         """Cut the tablet in two, so that `row` begins the new one; None: near the middle of its bytes. Returns when that is
         decided. `BadRequest` says why it cannot be: there is no such tablet, no group of rows begins at `row`, …;
-        `Unavailable` that it has not come about, and may yet."""
+        `Unavailable` that it has not come about, and may yet. `range_version`: the tablet's as it was when that was wished; one
+        that was split since is not split again. None: as it is now."""
         if row is not None:
             checked(row, "the row")
-        found = [each for each in self.status()["tablets"] if each["id"] == tablet]
-        if not found:
-            raise BadRequest(f"there is no tablet {tablet}")
-        answer = self._router.control(SplitTablet(tablet, found[0]["range_version"], row), self._timeout)
+        if range_version is None:
+            range_version = self._range_version(tablet)
+        answer = self._router.control(SplitTablet(_numbered(tablet), range_version, row), self._timeout)
         if not isinstance(answer, WasSplit):
             raise BadRequest(f"not a coordinator: it answers {type(answer).__name__}")
         return answer
+
+    def _range_version(self, tablet: int) -> int:
+        found = [each for each in self.status()["tablets"] if each["id"] == tablet]
+        if not found:
+            raise BadRequest(f"there is no tablet {tablet}")
+        version: int = found[0]["range_version"]
+        return version
 
     def split_above(self, size: int | None) -> None:
         """From now on a tablet with more bytes than this in memory is split by itself (`kvstore.split_above`); None: never.

@@ -159,6 +159,39 @@ def test_a_tablet_is_split_where_one_says(harmed: StoreCluster) -> None:
     assert (entry.action, entry.target, entry.outcome) == ("split", f"tablet {number} at ab-split:mail", "done")
 
 
+def test_two_operators_who_split_the_same_tablet_split_it_once(harmed: StoreCluster) -> None:
+    visitor, _ = operator()
+    other, _ = operator()
+    client = store()
+    for number in range(8):
+        client.put(f"ad{number}-twice:mail", "c", b"value")
+    wished = harmed.tablet_of("ad0-twice:mail")
+    number = wished["id"]
+    address = f"/console/tablets/{number}/split/"
+    form = {"seen": seen(visitor, address), "row": ""}
+    assert seen(other, address) == form["seen"]
+    shown = visitor.post(address, form)
+    assert shown.status_code == 302
+    before = len(harmed.status()["tablets"])
+    response = other.post(address, form)
+    assert response.status_code == 409
+    assert "The cluster has changed since you looked" in response.content.decode()
+    made = Admin(store()).split(number, range_version=wished["range_version"])
+    assert shown["Location"] == f"/console/tablets/{made.child}/", "sent in the same moment, it is the same split"
+    assert len(harmed.status()["tablets"]) == before
+
+
+def test_the_page_of_a_tablet_that_is_new_to_this_front_end_is_there(harmed: StoreCluster) -> None:
+    """Another front end had it split, and the browser comes here."""
+    visitor, _ = operator()
+    for letter in ("ae", "af"):
+        store().put(f"{letter}-new:mail", "c", b"value")
+    number = harmed.tablet_of("af-new:mail")["id"]
+    page(visitor, f"/console/tablets/{number}/")
+    made = Admin(store()).split(number, "af-new:mail")
+    page(visitor, f"/console/tablets/{made.child}/")
+
+
 def test_a_row_within_a_group_or_outside_is_no_place_to_split(harmed: StoreCluster) -> None:
     visitor, _ = operator()
     for row, reason in (("ab-split:drive:UID_7", "not the first row of a group"), ("zzz", "does not lie inside")):
@@ -194,6 +227,7 @@ def test_what_the_cluster_does_by_itself_is_shown_and_changed(harmed: StoreClust
         ("rebuild-after", "1", "2 seconds or more"),
         ("split-above", "much", "neither a number of bytes"),
         ("split-above", "1", "not above 1"),
+        ("split-above", "9" * 5000, "neither a number of bytes"),
         ("spread", "perhaps", "cannot be 'perhaps'"),
         ("colour", "<b>", "'colour' cannot be '<b>'"),
     ],

@@ -105,6 +105,8 @@ def test_a_split_says_which_rows_and_that_nothing_is_copied() -> None:
     middle = foresee_split(status, tablet, "")
     assert "About half of its 1.0 MB" in said(middle)
     assert middle.fingerprint != plan.fingerprint
+    again = foresee_split(*four(range_version=2), "")
+    assert again.fingerprint != middle.fingerprint, "what is left of it is not split again by the same form"
     assert "another node may lead" in said(foresee_split(*four(spread=True), ""))
 
 
