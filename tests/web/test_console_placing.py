@@ -168,6 +168,8 @@ def test_two_operators_who_split_the_same_tablet_split_it_once(harmed: StoreClus
     wished = harmed.tablet_of("ad0-twice:mail")
     number = wished["id"]
     address = f"/console/tablets/{number}/split/"
+    # the next heartbeat tells that there is something to cut
+    page_when(visitor, address, "become a tablet of their own")
     form = {"seen": seen(visitor, address), "row": ""}
     assert seen(other, address) == form["seen"]
     shown = visitor.post(address, form)
