@@ -115,6 +115,8 @@ def by_itself(request: HttpRequest) -> HttpResponse:
         context["split_above"] = _as_written(cluster.split_above)
     if request.method != "POST":
         return _page(request, "by_itself", context)
+    if cluster is None:
+        return _page(request, "by_itself", context, status=503)
     setting, value = request.POST.get("setting", ""), request.POST.get("value", "").strip()
     admin = Admin(store())
     try:

@@ -67,8 +67,12 @@ def test_while_the_coordinator_is_away_it_says_how_old_its_knowledge_is_and_offe
     assert "it is not offered here" in asked
     assert '<form method="post" action="/console/' not in asked
     assert visitor.post("/console/nodes/node1/disable/", {"seen": "x"}).status_code == 503
+    assert visitor.post("/console/tablets/1/split/", {"seen": "x"}).status_code == 503
+    assert "told nor changed" in page(visitor, "/console/by-itself/")
+    assert visitor.post("/console/by-itself/", {"setting": "spread", "value": "off"}).status_code == 503
     assert "Rows that begin with" in html.unescape(page(visitor, "/console/data/")), "data needs no coordinator"
 
     harmed.start("coordinator")
     page_when(visitor, "/console/", "tablets have 3 of 3 replicas.")
     assert {node["state"] for node in harmed.status()["nodes"]}.isdisjoint({"disabled", "draining"})
+    assert harmed.status()["cluster"]["spread"], "nothing of it is done later"
