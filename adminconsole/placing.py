@@ -144,8 +144,11 @@ def _against_move(status: Status, tablet: Tablet, source: str, target: str) -> s
         return f"Tablet {tablet.id} has a replica on {target} already."
     if to.state in (NodeState.DOWN, NodeState.DISABLED, NodeState.DRAINING) or to.disabled:
         return f"{target} is {to.state}: it can take nothing."
-    if to.disk_free is not None and to.disk_free <= tablet.bytes:
-        return f"{target} has {size(to.disk_free)} free on its disk; the tablet has {size(tablet.bytes)}."
+    if to.disk_free is not None and to.disk_free <= tablet.bytes + settings.MOVE_LEAVES:
+        return (
+            f"{target} has {size(to.disk_free)} free on its disk; the tablet has {size(tablet.bytes)}, and"
+            f" {size(settings.MOVE_LEAVES)} must stay free."
+        )
     if tablet.primary not in status.live(tablet.in_sync):
         return f"Nobody leads tablet {tablet.id} at the moment: there is nobody to copy it from."
     return ""

@@ -27,6 +27,13 @@ SCAN_PAGE_CELLS = 500
 SCAN_PAGE_BYTES = 1 * MIB
 """A page of a scan ends at whichever of the two comes first (one cell at least)."""
 
+# --- the disk
+DISK_RESERVE = 256 * MIB
+"""A node refuses writes when less than this is free on its disk."""
+MOVE_LEAVES = 4 * DISK_RESERVE
+"""A replica is moved only to a node whose disk will have this much free besides: while it is copied, log and checkpoint hold
+the small values twice, and a disk that got full would cost that node its part in all its tablets."""
+
 # --- the log
 LOG_SYNC = "kernel"
 """Who writes and syncs a node's log: `kernel`, `loop` or `thread` (`kvstore.storage.commit` says what each means)."""

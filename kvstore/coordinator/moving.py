@@ -46,9 +46,9 @@ def size_of(now: Configuration, nodes: Membership) -> int:
 
 
 def has_room(name: str, size: int, nodes: Membership) -> bool:
-    """Whether the node's disk has room for `size` bytes more, as far as it has told."""
+    """Whether the node's disk has room for `size` bytes more, and enough besides, as far as it has told."""
     free = nodes.nodes[name].figures.get("disk_free")
-    return free is None or free > size
+    return free is None or free > size + settings.MOVE_LEAVES
 
 
 # ---------------------------------------------------------------- the first record
@@ -79,7 +79,10 @@ def check(now: Configuration, source: str, target: str, nodes: Membership) -> No
             f"{target} cannot take a replica: it is down, disabled, about to stop, or its disk is in trouble"
         )
     if not has_room(target, size_of(now, nodes), nodes):
-        raise BadRequest(f"{target} has no room on its disk for {tablet}, which has {size_of(now, nodes):,} bytes")
+        size, least = size_of(now, nodes), settings.MOVE_LEAVES // settings.MIB
+        raise BadRequest(
+            f"{target} has no room on its disk for {tablet}, which has {size:,} bytes, and {least:,} MiB besides"
+        )
     if now.primary is None or nodes.run_of(now.primary.node) != now.primary or not nodes.alive(now.primary.node):
         raise BadRequest(f"nobody leads {tablet} at the moment: there is nobody to copy it from")
 

@@ -14,7 +14,7 @@ class EngineOptions:
 
     wal: WalOptions = field(default_factory=WalOptions)
     bulk_value: int = settings.BULK_VALUE
-    reserve: int = 256 * settings.MIB
+    reserve: int = settings.DISK_RESERVE
     """Writes are refused when less than this is free on disk."""
     checkpoint_log: int = 64 * settings.MIB
     """A tablet is checkpointed when it logged this many bytes (without bulk values), and as many as its last checkpoint has."""

@@ -10,6 +10,7 @@ from adminconsole.health import Level, assess
 from adminconsole.placing import Plan, foresee_move, foresee_split, foresee_withdrawal
 from adminconsole.status import Status, Tablet, parse
 from adminconsole.tables import tablet_line
+from kvstore import settings
 from tests.unit.adminconsole.clusters import cluster, named, raw_node, raw_status, raw_tablet
 
 
@@ -52,6 +53,7 @@ def test_moving_the_primarys_replica_says_that_another_takes_over() -> None:
         ("node1", "node4", "up up up disabled", {}, "node4 is disabled"),
         ("node2", "node4", "down up up up", {}, "Nobody leads tablet 1 at the moment"),
         ("node2", "node4", "up up up up", {"bytes": 1 << 50}, "free on its disk"),
+        ("node2", "node4", "up up up up", {"bytes": 100 * 1024**3 - settings.MOVE_LEAVES}, "must stay free"),
         (
             "node2",
             "node4",

@@ -65,11 +65,16 @@ def test_a_node_that_cannot_work_takes_nothing() -> None:
 
 def test_nor_one_without_room() -> None:
     control = with_spare()
-    control.bytes[1], control.disk_free["n4"] = 5_000_000, 4_000_000.0
+    control.bytes[1], control.disk_free["n4"] = 5_000_000, 5_000_000.0 + settings.MOVE_LEAVES
     control.pass_time(1.0)
     answer = move(control, "n2", "n4")
     assert isinstance(answer, Refused)
-    assert answer.message == "n4 has no room on its disk for tablet 1, which has 5,000,000 bytes"
+    assert answer.message == (
+        "n4 has no room on its disk for tablet 1, which has 5,000,000 bytes, and 1,024 MiB besides"
+    )
+    control.disk_free["n4"] += 1.0
+    control.pass_time(1.0)
+    assert isinstance(move(control, "n2", "n4"), Done)
 
 
 def test_nothing_moves_where_nobody_leads() -> None:

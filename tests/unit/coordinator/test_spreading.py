@@ -186,7 +186,7 @@ def test_a_node_that_cannot_work_gets_nothing(trouble: str) -> None:
         control.leave("n4")
     else:
         control.bytes = dict.fromkeys(range(1, 7), 1000)
-        control.disk_free["n4"] = 900.0
+        control.disk_free["n4"] = 900.0 + settings.MOVE_LEAVES
     pass_time(control, 30.0)
     assert held(control)["n4"] == 0
 
