@@ -97,8 +97,8 @@ def _tablets(tablets: list[dict[str, Any]]) -> Table:
         )
         table.add_row(
             str(tablet["id"]),
-            tablet["start"] or "the first",
-            "the last" if tablet["end"] is None else tablet["end"],
+            _row(tablet["start"]) if tablet["start"] else "the first",
+            "the last" if tablet["end"] is None else _row(tablet["end"]),
             str(tablet["epoch"]),
             primary,
             Text(
@@ -109,6 +109,11 @@ def _tablets(tablets: list[dict[str, Any]]) -> Table:
             human_size(tablet["bytes"]),
         )
     return table
+
+
+def _row(row: str) -> Text:
+    """A row, of any characters: neither the table's markup nor a command to the terminal."""
+    return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in row))
 
 
 def _learning(tablet: dict[str, Any]) -> str:

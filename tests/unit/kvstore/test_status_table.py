@@ -90,3 +90,12 @@ def test_it_is_told_what_the_cluster_does_by_itself() -> None:
     control.request(SetSpread(True))
     control.request(SetSplitAbove(None))
     assert "tablets are split: never; data spreads: on" in shown(control)
+
+
+def test_a_tablet_may_begin_at_any_row() -> None:
+    status = Control(CREATION).formed().status()
+    status["tablets"][0]["start"], status["tablets"][0]["end"] = "a[/red]\x1b[2J", "b[bold]"
+    output = io.StringIO()
+    print_status(status, Console(file=output, width=200))
+    assert "a[/red]\\x1b[2J" in output.getvalue()
+    assert "b[bold]" in output.getvalue()
