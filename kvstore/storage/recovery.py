@@ -138,6 +138,9 @@ def _replay(engine: Engine, position: Position, record: Record, replay: Replay) 
         replica.start, replica.end, replica.range_version, _ = decode_range(record.payload)
         replica.log_start = position
         engine.tablets[record.tablet] = replica
+        if kind is not Kind.CREATE:
+            # one that begins with no cells, or is damaged, builds upon nothing; any other would lack what it built upon
+            _gap(replica, "the log of its beginning is gone", position, replay)
     if replica is None or position < replica.log_start:
         return
     replica.touched(position)

@@ -136,6 +136,20 @@ def test_damage_in_the_record_of_the_split_leaves_no_child_and_says_so() -> None
     assert (list(again.tablets), damaged(again)) == ([1], [1])
 
 
+@pytest.mark.parametrize("byte", [3, RECORD_HEADER + 2], ids=["header", "payload"])
+def test_a_child_that_learned_what_it_lacked_is_missed_when_the_record_of_the_split_is_damaged(byte: int) -> None:
+    """What it was sent is in the log behind; what it had from the split was not sent again."""
+    engine = whole()
+    place = engine.wal.position
+    split(engine)
+    engine.begin_learning(2)
+    engine.finish_learning(2, engine.new_results().encode(), 1, 4)
+    assert engine.tablets[2].intact
+    engine.sync()
+    damaged_at(engine, place, byte)
+    assert marked_for(engine) == [1, 2]
+
+
 def test_damage_before_the_split_is_not_that_of_a_child_that_learned_anew() -> None:
     engine = whole()
     place = engine.wal.position
