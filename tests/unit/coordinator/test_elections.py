@@ -212,6 +212,12 @@ def test_damage_is_acted_on_at_once() -> None:
     assert control.tablet().learners == (control.member("n1"),)
 
 
+def test_a_node_that_is_about_to_stop_is_relieved_by_its_next_heartbeat() -> None:
+    control = Control().formed()
+    control.leave("n1")
+    assert (control.leader(), control.set_of()) == ("n2", ["n2", "n3"])
+
+
 def test_a_stalled_disk_costs_lead_and_membership_until_it_recovers() -> None:
     control = Control().formed()
     control.disk_age["n1"] = settings.DISK_STALL + 0.1

@@ -264,6 +264,19 @@ def test_a_copy_is_not_let_go_while_the_heartbeat_of_another_is_late() -> None:
     assert control.tablet().leaving == "n2"
 
 
+def test_a_copy_is_not_let_go_for_one_whose_process_has_started_anew() -> None:
+    """Its set still names the former run, for a coordinator that has just started decides nothing before all were heard."""
+    control = moving()
+    learnt(control, "n4")
+    control.restart()
+    control.up.discard("n2")
+    control.boot("n4")
+    control.pass_time(settings.COORDINATOR_GRACE - 0.5)
+    assert (control.tablet().leaving, control.set_of()) == ("n2", ["n1", "n2", "n3", "n4"])
+    control.pass_time(1.0)
+    assert (control.tablet().leaving, control.tablet().learners) == ("n2", (control.member("n4"),)), "it learns anew"
+
+
 def test_a_copy_is_not_let_go_for_one_that_was_found_damaged() -> None:
     control = moving()
     learnt(control, "n4")

@@ -211,6 +211,16 @@ def test_a_node_that_failed_again_and_again_is_given_nothing_for_a_while() -> No
     assert held(control)["n4"] == 3
 
 
+def test_a_process_that_has_just_started_gets_nothing_yet() -> None:
+    control = cluster()
+    control.pass_time(settings.SPREAD_STEADY)
+    control.join("n4")
+    control.pass_time(settings.SEASONED - 0.25)
+    assert held(control)["n4"] == 0
+    control.pass_time(0.5)
+    assert held(control)["n4"] == 1
+
+
 def test_of_equals_by_number_the_one_with_fewest_bytes_gets_and_the_fuller_gives() -> None:
     control = cluster(6, "n1 n2", replication=1)  # n1 has 1, 3, 5, and n2 has 2, 4, 6
     control.bytes = {1: 100, 2: 1000, 3: 100, 4: 5000, 5: 100, 6: 100}
