@@ -180,7 +180,7 @@ def _in_the_way(status: Status, tablet: Tablet, source: str, target: str) -> lis
     return lines
 
 
-def foresee_withdrawal(tablet: Tablet) -> Plan:
+def foresee_withdrawal(status: Status, tablet: Tablet) -> Plan:
     """What it would do to let the replica that is moving stay where it was."""
     source, target = tablet.moving_from, tablet.moving_to
     if not target:
@@ -190,8 +190,18 @@ def foresee_withdrawal(tablet: Tablet) -> Plan:
             f"{target} has everything by now and counts; {source} leaves as soon as every other replica is in sync."
         )
         return Plan(Wish.WITHDRAW, tablet.id, refusal=refusal, source=source, target=target)
-    lines = (
+    lines = [
         Line(Level.GOOD, f"{source} keeps its replica: nothing changes for any request."),
         Line(Level.NOTICE, f"{target} drops what it has copied so far."),
-    )
-    return Plan(Wish.WITHDRAW, tablet.id, lines, source=source, target=target)
+    ]
+    to, gives = status.node(target), status.node(source)
+    if status.cluster.spread and to is not None and gives is not None:
+        # (what a node belongs to counts the tablet already)
+        more, fewer = gives.replica_of or 0, (to.replica_of or 0) - 1
+        if more - fewer >= 2:
+            text = (
+                f"{source} would hold {count(more, 'replica')} and {target} {fewer}. Data spreads by itself: the coordinator"
+                " will soon move this one again, or another, unless that is switched off first."
+            )
+            lines.append(Line(Level.WARNING, text))
+    return Plan(Wish.WITHDRAW, tablet.id, tuple(lines), source=source, target=target)

@@ -51,7 +51,7 @@ def place(request: HttpRequest, tablet_id: int, wish: str) -> HttpResponse:
     if wish == Wish.SPLIT:
         plan = placing.foresee_split(seen.status, tablet, row)
     elif wish == Wish.WITHDRAW:
-        plan = placing.foresee_withdrawal(tablet)
+        plan = placing.foresee_withdrawal(seen.status, tablet)
     elif source or target:
         plan = placing.foresee_move(seen.status, tablet, source, target)
     context["plan"] = plan

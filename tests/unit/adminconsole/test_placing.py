@@ -129,12 +129,22 @@ def test_what_cannot_be_split_is_refused_with_the_reason(row: str, states: str, 
 
 
 def test_a_move_is_let_be_as_long_as_the_new_copy_does_not_count() -> None:
-    _, tablet = four(moving={"from": "node2", "to": "node4"}, learners=["node4"])
-    plan = foresee_withdrawal(tablet)
+    plan = foresee_withdrawal(*four(moving={"from": "node2", "to": "node4"}, learners=["node4"]))
     assert "node2 keeps its replica: nothing changes for any request." in said(plan)
-    _, tablet = four(moving={"from": "node2", "to": "node4"}, in_sync="1 2 4")
-    assert "node4 has everything by now" in foresee_withdrawal(tablet).refusal
-    assert foresee_withdrawal(four()[1]).refusal == "Tablet 1 is not moving."
+    whole = four(moving={"from": "node2", "to": "node4"}, in_sync="1 2 4")
+    assert "node4 has everything by now" in foresee_withdrawal(*whole).refusal
+    assert foresee_withdrawal(*four()).refusal == "Tablet 1 is not moving."
+
+
+@pytest.mark.parametrize(("spread", "holds", "warned"), [(True, 1, True), (True, 2, False), (False, 1, False)])
+def test_a_move_that_spread_data_would_be_begun_again(spread: bool, holds: int, warned: bool) -> None:
+    """node4 holds so many replicas, the one that is on its way counted; all others hold two."""
+    nodes = [raw_node(f"node{number}", replica_of=2) for number in (1, 2, 3)] + [raw_node("node4", replica_of=holds)]
+    parts = {"moving": {"from": "node2", "to": "node4"}, "learners": ["node4"], "replicas": named("1 2 3 4")}
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 2 3", **parts)], spread=spread))
+    plan = foresee_withdrawal(status, status.tablets[0])
+    assert ("node2 would hold 2 replicas and node4 0. Data spreads by itself" in said(plan)) is warned
+    assert (plan.level is Level.WARNING) is warned
 
 
 # ---------------------------------------------------------------- how one that moves looks
