@@ -12,6 +12,7 @@ from kvstore.messages import Configuration, Member
 from kvstore.storage.replica import DiskReplica, Learning
 from tests.simulation.machines import CoordinatorMachine, NodeMachine
 from tests.simulation.network import Network
+from tests.simulation.real_disk import RealDisk
 from tests.simulation.world import World
 
 GROUP_RULE = r"[^:]*"
@@ -61,6 +62,8 @@ class Cluster:
         self.configurations: dict[int, Configuration] = {}
         """What the coordinator has decided last, as its journal has it."""
         self._history: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._damaged: dict[str, int] = {}
+        """The last run of a node before bits flipped on its disk."""
         self.entries_compared = 0
         self.splits = 0
         self.on_split: Callable[[], None] = lambda: None
@@ -276,6 +279,15 @@ class Cluster:
         ]
         return found
 
+    def damage_disk(self, node: NodeMachine) -> None:
+        """Bits flip in the files of a node that is down: what its former runs held may be gone."""
+        assert isinstance(node.disk, RealDisk)
+        hit = node.disk.damage(self.world.random)
+        if hit:
+            self.world.note(node.name, "has a DAMAGED DISK:", *hit)
+            runs = [record for record in self.coordinator.journal if record["kind"] == "run"]
+            self._damaged[node.name] = max(run["incarnation"] for run in runs if run["node"] == node.name)
+
     def holders(self, tablet: int) -> list[str]:
         """The nodes that hold everything acknowledged of a tablet, on the disk that they have now."""
         configuration = self.configurations.get(tablet)
@@ -284,6 +296,8 @@ class Cluster:
         return [member.node for member in configuration.in_sync if self._has_disk_of(member)]
 
     def _has_disk_of(self, member: Member) -> bool:
+        if member.incarnation <= self._damaged.get(member.node, 0):
+            return False
         for record in self.coordinator.journal:
             run = record["kind"] == "run" and record["node"] == member.node
             if run and record["incarnation"] == member.incarnation:

@@ -34,6 +34,7 @@ class Faults:
             (1, self._pause_coordinator),
             (1, self._everything_down),
             (2, self._empty_disk),
+            (5 if cluster.real_engine else 0, self._damage_disk),
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (12 if len(cluster.nodes) > 3 else 0, self._move),
@@ -219,13 +220,24 @@ class Faults:
         """Only where what it holds is held elsewhere as well. It may still have been the last copy when nobody had noticed
         yet: then nothing can be promised (`Cluster.lost`)."""
         node = self._cluster.nodes[self._node().name]
-        for tablet in self._cluster.configurations:
-            if not [holder for holder in self._cluster.holders(tablet) if holder != node.name]:
-                return
-        if not self._cluster.configurations:
+        if self._is_needed(node.name):
             return
         node.crash()
         node.empty_disk()
+        self._later(0.1, 2.0, lambda: self._revive(node))
+
+    def _is_needed(self, name: str) -> bool:
+        """Whether some tablet's last copy may be on the node."""
+        tablets = self._cluster.configurations
+        return not tablets or any(set(self._cluster.holders(tablet)) <= {name} for tablet in tablets)
+
+    def _damage_disk(self) -> None:
+        """As with a disk that is emptied; some of it is still good."""
+        node = self._cluster.nodes[self._node().name]
+        if self._is_needed(node.name):
+            return
+        node.crash()
+        self._cluster.damage_disk(node)
         self._later(0.1, 2.0, lambda: self._revive(node))
 
     # ---------------------------------------------------------------- network

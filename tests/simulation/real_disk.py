@@ -63,12 +63,13 @@ class RealDisk:
         self.store_id = store_id
         self._disk = FaultyDisk()
         self._engine: WatchedEngine | None = None
+        self._damaged = False
 
     def open(self) -> WatchedEngine:
         """The engine of a new process. (Its own id is made of chance that no seed rules.)"""
         engine = WatchedEngine.open("/data", FaultyFiles(self._disk), OPTIONS)
         assert isinstance(engine, WatchedEngine)
-        assert not engine.damage, engine.damage
+        assert self._damaged or not engine.damage, engine.damage
         engine.store_id = self.store_id
         self._engine = engine
         return engine
@@ -96,3 +97,20 @@ class RealDisk:
         """The power goes: any part of what was not synced is lost."""
         self._engine = None
         self._disk = self._disk.after_crash(chance)
+
+    def damage(self, chance: random.Random) -> list[str]:
+        """Flip a bit, or a few, in checkpoints and the log while no process works on them; where. Not in the last segment:
+        there damage and a torn tail cannot always be told apart (`docs/storage.md`)."""
+        names = self._disk.names
+        checkpoints = sorted(name for name in names if name.endswith(".ckpt"))
+        segments = sorted(name for name in names if name.endswith(".seg"))[:-1]
+        hit = []
+        for files in chance.choices((checkpoints, segments), k=chance.randint(1, 4)):
+            if files:
+                name = chance.choice(files)
+                data = names[name].data
+                at = chance.randrange(min(len(data), chance.choice((1, 8)) * 16 * settings.KIB))
+                data[at] ^= 1 << chance.randrange(8)
+                hit.append(f"{name} at {at}")
+        self._damaged |= bool(hit)
+        return hit
