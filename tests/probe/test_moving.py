@@ -13,6 +13,7 @@ import pytest
 
 from kvstore.client import Client
 from tests.cluster import StoreCluster
+from tests.probe.cells import check
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import wait_for
 
@@ -54,14 +55,6 @@ def fill(client: Client, group: str) -> dict[tuple[str, str], bytes]:
     for (row, column), value in cells.items():
         client.put(row, column, value)
     return cells
-
-
-def check(client: Client, cells: dict[tuple[str, str], bytes]) -> None:
-    """Everything is there."""
-    for (row, column), value in cells.items():
-        found = client.get(row, column)
-        assert found is not None
-        assert found.value == value
 
 
 def nodes_of(cluster: StoreCluster, figure: str) -> dict[str, Any]:

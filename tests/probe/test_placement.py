@@ -13,6 +13,7 @@ import pytest
 from kvstore.client import Client
 from tests.bench.handover import Traffic, measure, rows_of
 from tests.cluster import StoreCluster, WebCluster
+from tests.probe.cells import check
 from tests.processes import ROOT, wait_for
 
 pytestmark = [pytest.mark.probe, pytest.mark.timeout(600)]
@@ -62,14 +63,6 @@ def fill(client: Client) -> dict[tuple[str, str], bytes]:
     for (row, column), value in cells.items():
         client.put(row, column, value)
     return cells
-
-
-def check(client: Client, cells: dict[tuple[str, str], bytes]) -> None:
-    """Everything is there."""
-    for (row, column), value in cells.items():
-        found = client.get(row, column)
-        assert found is not None
-        assert found.value == value
 
 
 def test_planned_hand_overs_fail_no_request_and_hold_none_up_for_long(cluster: StoreCluster) -> None:
