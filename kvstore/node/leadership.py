@@ -167,7 +167,13 @@ class Leadership:
             self._start_over(follower, follower.attempt)
             return
         previous, previous_epoch = self._replica.disk.commit, self._replica.disk.commit_epoch
-        for entry in self._replica.disk.tail:
+        tail = self._replica.disk.tail
+        if sequence != previous and all(entry.last != sequence for entry in tail):
+            follower.position = (
+                None  # no entry ends there: it spoke of the log that it had before it learnt; `tick` asks
+            )
+            return
+        for entry in tail:
             if entry.first > sequence:
                 self._send_append(follower, self._append_of(entry, previous_epoch, previous))
             previous, previous_epoch = entry.last, entry.epoch

@@ -11,6 +11,7 @@ from kvstore.messages import (
     CaughtUp,
     Join,
     JoinAccepted,
+    PeerRefusal,
     Written,
 )
 from kvstore.storage.replica import Learning
@@ -220,3 +221,24 @@ def test_a_late_join_of_an_earlier_attempt_changes_nothing() -> None:
     trio.nodes["n1"].from_peer(Join(TABLET, trio.configuration.epoch, trio.member("n3"), 1), trio.now)
     trio.settle()
     assert (follower.attempt, follower.acked) == before
+
+
+def test_a_late_refusal_out_of_the_learners_former_log_does_not_end_its_stream() -> None:
+    """Was once a bug: it named a sequence in the midst of an entry, from which the primary then waited to go on for ever."""
+    trio = one_away("a")
+    back(trio)
+    before, epoch = trio.replica("n1").last, trio.configuration.epoch
+    trio.stuck_disks = {"n2"}
+    trio.held = {("n3", "n1")}
+    for number in (50, 51, 52):
+        trio.write("n1", number, put("b", b"1", number=number))
+    trio.settle()
+    assert [entry.last for entry in trio.replica("n1").disk.tail] == [before + 3]
+    late = PeerRefusal(TABLET, epoch, trio.member("n3"), "another epoch", epoch - 1, before + 1)
+    trio.nodes["n1"].from_peer(late, trio.now)
+    trio.held, trio.stuck_disks = set(), set()
+    trio.advance(0.5)
+    trio.write("n1", "later", put("b", b"2", number=53))
+    trio.advance(0.5)
+    assert isinstance(trio.answers["later"], Written)
+    assert equal(trio)
