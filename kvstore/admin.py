@@ -10,10 +10,7 @@ from typing import Any
 
 from kvstore import settings
 from kvstore.client import Client, make_router
-from kvstore.errors import BadRequest
-from kvstore.handshake import read_key
-from kvstore.keys import checked
-from kvstore.messages import (
+from kvstore.control import (
     Done,
     GetStatus,
     MoveReplica,
@@ -27,6 +24,9 @@ from kvstore.messages import (
     WasSplit,
     WithdrawMove,
 )
+from kvstore.errors import BadRequest
+from kvstore.handshake import read_key
+from kvstore.keys import checked
 from kvstore.routing import Router
 
 

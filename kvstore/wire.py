@@ -17,8 +17,8 @@ kind ends the connection: there is no telling where the next one would begin, or
 `request id`: a request's sender picks it (it must differ from its others in flight on the connection, and not be 0); the
 answer repeats it. Messages that want no answer carry 0. Answers come in any order.
 
-`kind` is a number of `KINDS` below. The fields are those of the dataclass in `kvstore.messages` or `questions`, in order, as
-`kvstore.codec` writes them, with these exceptions, which keep values out of msgpack and hot messages small:
+`kind` is a number of `KINDS` below. The fields are those of the dataclass in `kvstore.messages`, `control` or `questions`, in
+order, as `kvstore.codec` writes them, with these exceptions, which keep values out of msgpack and hot messages small:
 
     Write        [.., tablet, range version, [id, …], head: bin]             bulk = the bundle's bulk part; request id 0: each
                                                                              mutation of the bundle has its own
@@ -43,7 +43,7 @@ from typing import Any
 
 import msgpack
 
-from kvstore import messages, questions, settings
+from kvstore import control, messages, questions, settings
 from kvstore.codec import Malformed, reader, writer
 from kvstore.mutation import Buffer, Bundle, Entry, decode_entry, decode_head
 
@@ -88,18 +88,18 @@ KINDS: dict[int, type] = {
     68: messages.ChangeRequest,
     69: messages.ChangeAnswer,
     70: messages.ReplicaDamaged,
-    71: messages.ProcessExited,
-    72: messages.SetDisabled,
-    73: messages.GetStatus,
-    74: messages.Status,
-    75: messages.Done,
-    76: messages.SetRebuildAfter,
-    77: messages.SplitTablet,
-    78: messages.WasSplit,
-    79: messages.SetSplitAbove,
-    80: messages.MoveReplica,
-    81: messages.WithdrawMove,
-    82: messages.SetSpread,
+    71: control.ProcessExited,
+    72: control.SetDisabled,
+    73: control.GetStatus,
+    74: control.Status,
+    75: control.Done,
+    76: control.SetRebuildAfter,
+    77: control.SplitTablet,
+    78: control.WasSplit,
+    79: control.SetSplitAbove,
+    80: control.MoveReplica,
+    81: control.WithdrawMove,
+    82: control.SetSpread,
     83: messages.ProposeSplit,
     84: messages.SplitRequest,
     85: messages.SplitDeclined,

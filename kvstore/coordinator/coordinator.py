@@ -13,6 +13,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kvstore import rebuild_after, settings, split_above
+from kvstore.control import (
+    Done,
+    GetStatus,
+    MoveReplica,
+    ProcessExited,
+    SetDisabled,
+    SetRebuildAfter,
+    SetSplitAbove,
+    SetSpread,
+    SplitTablet,
+    Status,
+    WasSplit,
+    WithdrawMove,
+)
 from kvstore.coordinator import moving, placement, spreading
 from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.decisions import configurations_in, configurations_record
@@ -30,27 +44,15 @@ from kvstore.messages import (
     ChangeRequest,
     Configuration,
     Configure,
-    Done,
     GetMap,
-    GetStatus,
     Heartbeat,
-    MoveReplica,
-    ProcessExited,
     Refused,
     Register,
     Registered,
     ReplicaDamaged,
-    SetDisabled,
-    SetRebuildAfter,
-    SetSplitAbove,
-    SetSpread,
     SplitDeclined,
     SplitRequest,
-    SplitTablet,
-    Status,
     TabletMap,
-    WasSplit,
-    WithdrawMove,
 )
 
 _PLACE_INTERVAL = 0.25

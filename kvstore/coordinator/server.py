@@ -25,7 +25,7 @@ from typing import Any
 import gevent
 import gevent.event
 
-from kvstore import clock, messages, rebuild_after, settings, split_above
+from kvstore import clock, control, messages, rebuild_after, settings, split_above
 from kvstore.codec import Malformed
 from kvstore.connection import parse_address
 from kvstore.coordinator.chronicle import in_words
@@ -55,15 +55,15 @@ _FROM_NODES = (
 )
 _REQUESTS = (
     messages.GetMap,
-    messages.GetStatus,
-    messages.SetDisabled,
-    messages.SetRebuildAfter,
-    messages.SetSplitAbove,
-    messages.SplitTablet,
-    messages.SetSpread,
-    messages.MoveReplica,
-    messages.WithdrawMove,
-    messages.ProcessExited,
+    control.GetStatus,
+    control.SetDisabled,
+    control.SetRebuildAfter,
+    control.SetSplitAbove,
+    control.SplitTablet,
+    control.SetSpread,
+    control.MoveReplica,
+    control.WithdrawMove,
+    control.ProcessExited,
 )
 
 

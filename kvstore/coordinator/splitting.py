@@ -15,22 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kvstore import errors, settings, split_above
+from kvstore.control import SplitTablet, WasSplit
 from kvstore.coordinator import moving
 from kvstore.coordinator.membership import Membership
 from kvstore.coordinator.placement import changed
 from kvstore.errors import BadRequest, StoreError
 from kvstore.keys import GroupRule, checked
-from kvstore.messages import (
-    Birth,
-    Configuration,
-    Member,
-    ProposeSplit,
-    Refused,
-    SplitDeclined,
-    SplitRequest,
-    SplitTablet,
-    WasSplit,
-)
+from kvstore.messages import Birth, Configuration, Member, ProposeSplit, Refused, SplitDeclined, SplitRequest
 
 PROPOSED_AGAIN = 0.5
 """Seconds after which a split that an operator waits for is proposed again: the proposal, or its primary, may be gone."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kvstore import settings
+from kvstore.control import WasSplit
 from kvstore.errors import StoreError
-from kvstore.messages import WasSplit
 from tests.cluster import Store, StoreCluster
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import wait_for

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from kvstore import messages
+from kvstore import control, messages
 from kvstore.coordinator.creation import Creation
 from kvstore.messages import Configuration, Member
 from kvstore.storage.replica import DiskReplica, Learning
@@ -158,7 +158,7 @@ class Cluster:
                 self.world.after(self.world.random.uniform(0.0005, 0.01), answer, None)
         node.waiting_answers.clear()
         if self.world.random.random() < self.supervised:
-            exited = messages.ProcessExited(node.name, node.boot)
+            exited = control.ProcessExited(node.name, node.boot)
             delay = self.world.random.uniform(0.001, 0.1)
             self.world.after(delay, self.tell_coordinator, "supervisor", exited, lambda answer: None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kvstore.messages import MoveReplica, SetDisabled, SplitTablet, WithdrawMove
+from kvstore.control import MoveReplica, SetDisabled, SplitTablet, WithdrawMove
 from tests.simulation.cluster import Cluster
 from tests.simulation.machine import Machine
 

@@ -17,9 +17,10 @@ from kvstore import settings
 from kvstore.admin import Admin
 from kvstore.client import connect
 from kvstore.connection import FrameReader
+from kvstore.control import GetStatus
 from kvstore.errors import AuthenticationFailed, Unavailable
 from kvstore.handshake import Role, connect_side, read_key
-from kvstore.messages import Beacon, GetStatus, Heartbeat, Member, Relinquish
+from kvstore.messages import Beacon, Heartbeat, Member, Relinquish
 from kvstore.wire import FRAME, PROTOCOL_VERSION, encode
 from tests.cluster import StoreCluster
 from tests.processes import ROOT, free_port_block

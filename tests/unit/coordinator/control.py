@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kvstore import settings
+from kvstore.control import ProcessExited, SetDisabled
 from kvstore.coordinator.coordinator import Coordinator
 from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal, Reply, SendNode
@@ -15,12 +16,10 @@ from kvstore.messages import (
     Configuration,
     Heartbeat,
     Member,
-    ProcessExited,
     Register,
     Registered,
     ReplicaDamaged,
     ReplicaReport,
-    SetDisabled,
 )
 
 CREATION = Creation("test", r"[^:]*", [], 3, 1, 3, spread=False)

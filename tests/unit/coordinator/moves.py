@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from kvstore import settings
-from kvstore.messages import ChangeKind, Done, MoveReplica
+from kvstore.control import Done, MoveReplica
+from kvstore.messages import ChangeKind
 from tests.unit.coordinator.control import CREATION, Control
 
 GRACE = 60.0

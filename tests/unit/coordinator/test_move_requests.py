@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvstore import settings
-from kvstore.messages import ChangeKind, Done, Refused, WithdrawMove
+from kvstore.control import Done, WithdrawMove
+from kvstore.messages import ChangeKind, Refused
 from tests.unit.coordinator.moves import DETECTED, learnt, move, moving, owner, with_spare
 
 

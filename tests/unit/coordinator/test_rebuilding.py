@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from kvstore import settings
+from kvstore.control import Done, SetRebuildAfter
 from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.effects import Journal
 from kvstore.errors import BadRequest
-from kvstore.messages import ChangeKind, Configuration, Done, Refused, SetRebuildAfter
+from kvstore.messages import ChangeKind, Configuration, Refused
 from tests.unit.coordinator.control import CREATION, Control
 
 GRACE = 60.0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kvstore import settings
+from kvstore.control import Done, SetSplitAbove, SplitTablet, WasSplit
 from kvstore.coordinator.decisions import configurations_record
 from kvstore.coordinator.effects import Journal, Reply, SendNode
 from kvstore.errors import BadRequest, Unavailable
@@ -16,16 +17,12 @@ from kvstore.messages import (
     ChangeKind,
     Configuration,
     Configure,
-    Done,
     Heartbeat,
     Member,
     ProposeSplit,
     Refused,
-    SetSplitAbove,
     SplitDeclined,
     SplitRequest,
-    SplitTablet,
-    WasSplit,
 )
 from tests.unit.coordinator.control import CREATION, Control
 

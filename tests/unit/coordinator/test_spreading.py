@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from kvstore import settings
+from kvstore.control import Done, MoveReplica, SetSpread, WithdrawMove
 from kvstore.coordinator.coordinator import Coordinator
 from kvstore.coordinator.creation import Creation
 from kvstore.coordinator.spreading import next_step
-from kvstore.messages import ChangeKind, ChangeRequest, Configuration, Done, MoveReplica, SetSpread, WithdrawMove
+from kvstore.messages import ChangeKind, ChangeRequest, Configuration
 from tests.unit.coordinator.control import CREATION, Control
 
 STEADY = settings.SPREAD_STEADY + 0.5

@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from kvstore.messages import ChangeKind, MoveReplica, SetSplitAbove, SetSpread
+from kvstore.control import MoveReplica, SetSplitAbove, SetSpread
+from kvstore.messages import ChangeKind
 from kvstore.status_table import print_status
 from tests.unit.coordinator.control import CREATION, Control
 

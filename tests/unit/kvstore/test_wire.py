@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
 
-from kvstore import messages, questions, settings
+from kvstore import control, messages, questions, settings
 from kvstore.codec import Malformed
 from kvstore.errors import BadRequest
 from kvstore.messages import Append, CellAnswer, Member, Page, TabletMap, Write
@@ -135,7 +135,7 @@ class TestRoundTrip:
         parts_of_others.add(messages.PeerMessage)
         declared = {
             found
-            for module in (messages, questions)
+            for module in (control, messages, questions)
             for _, found in inspect.getmembers(module, dataclasses.is_dataclass)
             if found.__module__ == module.__name__
         }
