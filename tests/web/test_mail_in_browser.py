@@ -111,6 +111,22 @@ def test_an_unknown_recipient_is_shown_at_the_field_and_nothing_typed_is_touched
     expect(lines(page)).to_have_count(1)
 
 
+def test_the_dock_takes_no_cursor_from_who_types_already(people: Any) -> None:
+    page = people("Ada Lovelace").page
+    page.goto("/mail/inbox/")
+    # A click into a field as early as a browser can have one: right after the form is there.
+    page.evaluate(
+        """() => {
+            const subject = () => document.querySelector("#compose-dock [name=subject]");
+            addEventListener("htmx:afterSwap", () => subject()?.focus());
+            window.settled = new Promise((done) => addEventListener("htmx:afterSettle", () => subject() && done()));
+        }"""
+    )
+    page.keyboard.press("c")
+    page.evaluate("window.settled")
+    expect(page.locator("#compose-dock [name=subject]")).to_be_focused()
+
+
 def test_a_reload_brings_the_dock_back_with_what_was_typed_last(people: Any) -> None:
     page = people("Ada Lovelace").page
     page.goto("/mail/inbox/")

@@ -173,10 +173,14 @@
     if (document.querySelector("[data-mail-list], [data-mail-message]")) refreshContent();
   });
 
-  body.addEventListener("htmx:afterSettle", (event) => {
+  // In the same step as the swap: later it would take the cursor from under the hands of who types already.
+  body.addEventListener("htmx:afterSwap", (event) => {
     const target = event.detail.target;
     if (target?.id === "compose-dock" && form() && target.dataset.focus) focusField();
-    if (target?.id === "compose-status") showAnswer();
+  });
+
+  body.addEventListener("htmx:afterSettle", (event) => {
+    if (event.detail.target?.id === "compose-status") showAnswer();
   });
 
   function showAnswer() {
