@@ -208,20 +208,18 @@ class Cluster:
                     if overlap(own, other):
                         raise Broken(f"{changed.name} serves {brief(own)}, {node.name} serves {brief(other)}")
 
-    def _answers_for(self, node: NodeMachine) -> list[Configuration]:
+    @staticmethod
+    def _answers_for(node: NodeMachine) -> list[Configuration]:
         """Under which configurations a node can answer reads."""
         if node.process is None:
             return []
-        replicas = node.process._replicas
-        return [replicas[tablet].configuration for tablet in replicas if self._may_answer(node, tablet)]
-
-    @staticmethod
-    def _may_answer(node: NodeMachine, tablet: int) -> bool:
-        if node.process is None:
-            return False
-        replica = node.process._replicas.get(tablet)
-        leadership = replica.leadership if replica is not None else None
-        return leadership is not None and leadership.serving and node.clock <= leadership.lease_until
+        now = node.clock
+        found = []
+        for replica in node.process._replicas.values():
+            leadership = replica.leadership
+            if leadership is not None and leadership.serving and now <= leadership.lease_until:
+                found.append(replica.configuration)
+        return found
 
     def _check_owners(self) -> None:
         """Each row is in one tablet, by every record."""
@@ -244,7 +242,8 @@ class Cluster:
                 process = self.nodes[member.node].process
                 if process is None or process._host.me != member:
                     return False
-            if not self._may_answer(self.nodes[configuration.primary.node], configuration.tablet):
+            serving = self._answers_for(self.nodes[configuration.primary.node])
+            if all(served.tablet != configuration.tablet for served in serving):
                 return False
         return bool(self.configurations)
 
