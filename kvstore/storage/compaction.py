@@ -37,7 +37,7 @@ def compaction_due(engine: Engine) -> int | None:
     """The segment that is most worth compacting; None when dead bytes are few."""
     live = live_bytes(engine)
     segments = engine.wal.folder.segments
-    old = [g for g in live if g < engine.log_start.segment and g in segments]
+    old = [g for g in live if g < engine.log_start.segment and g in segments and g not in engine.stuck]
     dead = sum(segments[g].capacity - live[g] for g in old)
     if not old or dead <= engine.options.dead_most * sum(live.values()):
         return None
@@ -72,6 +72,8 @@ def compact(engine: Engine, generation: int) -> Generator[Pause, None, None]:
             yield from _move(engine, generation, offset, header, payload)
     for damage in reader.damage:
         engine.damage_in_segment(generation, damage)
+    if generation in live_bytes(engine):
+        engine.stuck.add(generation)  # until who points there has learnt from others: another try would move nothing
 
 
 def _move(

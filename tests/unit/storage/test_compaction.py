@@ -6,11 +6,14 @@ import random
 
 import pytest
 
+from kvstore.storage.cell import BulkRef
 from kvstore.storage.compaction import compact
 from kvstore.storage.failures import ValueMoved
+from kvstore.storage.replica import Learning
+from kvstore.storage.segment import segment_name
 from kvstore.storage.segments import WalOptions
-from kvstore.storage.upkeep import checkpoint, maintain, run_to_end
-from tests.faults.disk import FaultyDisk
+from kvstore.storage.upkeep import checkpoint, maintain, next_job, run_to_end
+from tests.faults.disk import FaultyDisk, FaultyFiles
 from tests.unit.storage.engines import contents, opened, reopened, with_tablet, write
 from tests.unit.storage.entries import put
 
@@ -47,6 +50,26 @@ def test_what_cannot_lie_closer_together_is_not_moved_about_for_ever() -> None:
     run_to_end(engine, checkpoint(engine, engine.tablets[1]))
     maintain(engine)
     assert engine.figures.compacted_bytes == 0
+
+
+def test_a_segment_with_a_value_that_cannot_be_read_is_not_compacted_over_and_over() -> None:
+    engine = with_tablet(FaultyDisk(), segment_size=8192)
+    write(engine, [put("row", "lost", LARGE)])
+    cell = engine.tablets[1].tablet.get("row", "lost")
+    assert cell is not None
+    assert isinstance(cell.value, BulkRef)
+    for i in range(40):
+        write(engine, [put("row", "kept" if i == 20 else "again", bytes([i]) * 1000)])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    assert isinstance(engine.files, FaultyFiles)
+    engine.files.disk.names[f"/data/log/{segment_name(cell.value.segment)}"].data[cell.value.offset] ^= 1
+    jobs = 0
+    while (found := next_job(engine)) is not None:
+        run_to_end(engine, found[1])
+        jobs += 1
+        assert jobs < 100, f"{found[0]} for ever"
+    assert engine.tablets[1].learning is Learning.DAMAGED
+    assert engine.stuck == {cell.value.segment}
 
 
 def test_a_cell_looked_up_before_its_segment_was_freed_is_to_be_looked_up_again() -> None:
