@@ -10,6 +10,7 @@ attempt it does not try again but says so at once, so that the callers' pauses b
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -177,19 +178,26 @@ class Link:
         """The caller does not wait any more (it was killed)."""
         self._session.pending.pop(request_id, None)
 
-    def sweep(self, now: float, stale: Callable[[Pending], bool]) -> float | None:
-        """Answer with `NoAnswer` what is past its deadline or `stale`; since when the oldest of the others waits."""
-        oldest: float | None = None
+    @property
+    def up(self) -> bool:
+        """Whether it is connected, as far as is known."""
+        return self._session.channel is not None
+
+    def sweep(self, now: float, stale: Callable[[Pending], bool]) -> tuple[float, float]:
+        """Answer with `NoAnswer` what is past its deadline or `stale`. Of the others: since when the oldest waits, and the
+        nearest deadline; infinite when there are none."""
+        oldest = nearest = math.inf
         answers: list[tuple[Any, Any]] = []
         session = self._session
         for request_id, pending in list(session.pending.items()):
             if now >= pending.deadline or stale(pending):
                 if session.pending.pop(request_id, None) is not None:
                     answers.append((pending.waiter, NoAnswer(f"{self._who()} did not answer")))
-            elif oldest is None or pending.asked < oldest:
-                oldest = pending.asked
+                continue
+            oldest = min(oldest, pending.asked)
+            nearest = min(nearest, pending.deadline)
         self._callers.wake(answers)
-        return oldest
+        return oldest, nearest
 
     def close(self) -> None:
         """Close for good: what is pending and what is still asked is answered at once."""

@@ -1,15 +1,17 @@
 """Where a client's request goes, and where it goes next when that brought no result.
 
 A `Router` has the tablet map and a link to each node. A request is tried at the tablet's primary until its deadline; what
-to do after each attempt is decided by `kvstore.retry`. One keeper runs beside the callers, who themselves only wait:
+to do after each attempt is decided by `kvstore.retry`. One keeper runs beside the callers, who themselves only wait. It looks
+when there is something to see, at least once in `PATIENCE`:
 
-- It answers requests past their deadline, so no caller waits longer than it said.
+- It answers requests past their deadline, so no caller waits longer than it said. One that comes and wants to be answered
+  before the next look has it made earlier.
 - A request that has waited for `PATIENCE` makes it ask for a newer map: a node that hangs still holds its connections open.
   When the map then names another primary, what waits at the old one is answered with `NoAnswer`, and the callers ask the
   new one, with the same mutation numbers. A read at a secondary is treated so when that leaves the in-sync set.
-- While some caller waits for a newer map it asks every `_HASTE` seconds; else every `_LEISURE`.
-
-It asks the coordinator and every node at once, and takes what is newest: any of them may be down.
+- While some caller waits for a newer map it asks every `_HASTE` seconds the coordinator and every node at once, and takes
+  what is newest: any of them may be down. Else it asks the coordinator every `_LEISURE` seconds, and everybody when the
+  question before was not answered; whoever cannot be asked is dialled again.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Router:
         self._change = callers.event()
         self._kick = callers.event()
         self._haste_until = 0.0
+        self._next_look = 0.0
         self._asked_map = -_LEISURE
         self._asking = False
         self._turn = itertools.count()
@@ -150,6 +153,8 @@ class Router:
         else:
             assert encoder is not None
             link.ask(request_id, encoder(configuration, request_id), pending, True)
+        if deadline < self._next_look:
+            self._kick.set()
         try:
             return waiter.get()
         except BaseException:
@@ -183,6 +188,8 @@ class Router:
             waiter = self._waiter()
             request_id = link.new_id()
             link.ask(request_id, encode(message, request_id), Pending(waiter, _NO_TABLET, now, deadline))
+            if deadline < self._next_look:
+                self._kick.set()
             answer = waiter.get()
             if isinstance(answer, Refused):
                 Effort(write=False).failed(answer, learned=False)  # raises what cannot succeed
@@ -256,8 +263,9 @@ class Router:
         return now - self._asked_map
 
     def refresh_soon(self) -> None:
-        """Have the keeper ask for the map at its next turn."""
+        """Have the keeper ask for the map now."""
         self._asked_map = min(self._asked_map, clock.now() - _LEISURE)
+        self._kick.set()
 
     def _learn_from(self, answer: Any) -> bool:
         if isinstance(answer, Refused) and answer.configuration is not None:
@@ -273,30 +281,40 @@ class Router:
     def _keep(self) -> None:
         try:
             while self._unusable is None:
-                now = clock.now()
-                hasty = now < self._haste_until
-                self._kick.wait(_HASTE if hasty else _TICK)
+                self._kick.wait(self._look(clock.now()))
                 self._kick.clear()
-                now = clock.now()
-                self._sweep(now)
-                pause = _HASTE if now < self._haste_until else _LEISURE
-                if self._asking and now - self._asked_map >= _ROUND:
-                    self._asking = False
-                if not self._asking and now - self._asked_map >= pause:
-                    self._ask_for_map(now)
         except BaseException:
             # without its keeper a client would look alive and let callers hang: it is better closed, and seen to be
             traceback.print_exc()
             self.close("the client's keeper failed; its traceback is on standard error")
             raise
 
-    def _sweep(self, now: float) -> None:
+    def _look(self, now: float) -> float:
+        """See who waits too long, ask for the map when it is time to; seconds until the next look."""
+        # Said before the sweep: a request that comes too late to be seen by it compares its deadline with this.
+        self._next_look = now + settings.PATIENCE
+        urgent = self._sweep(now)
+        hasty = now < self._haste_until
+        pause = _HASTE if hasty else _LEISURE
+        due = self._asked_map + (max(pause, _ROUND) if self._asking else pause)
+        if due <= now:
+            self._ask_for_map(now, everybody=hasty or self._asking)
+            due = now + pause
+        self._next_look = now + max(_HASTE, min(urgent, due, self._next_look) - now)
+        return self._next_look - now
+
+    def _sweep(self, now: float) -> float:
+        """Answer who has waited too long. When the next of the others will have: by its deadline, or for a newer map."""
+        urgent = now + settings.PATIENCE
         for node, link in list(self._links.items()):
-            oldest = link.sweep(now, partial(self._has_moved, node))
-            if oldest is not None and now - oldest >= settings.PATIENCE:
+            oldest, nearest = link.sweep(now, partial(self._has_moved, node))
+            if now - oldest >= settings.PATIENCE:
                 self._haste_until = max(self._haste_until, now + _TICK)
+            urgent = min(urgent, nearest, oldest + settings.PATIENCE)
         for link in self._coordinators:
-            link.sweep(now, lambda pending: False)
+            _, nearest = link.sweep(now, lambda pending: False)
+            urgent = min(urgent, nearest)
+        return urgent
 
     def _has_moved(self, node: str, pending: Pending) -> bool:
         if pending.tablet == _NO_TABLET:
@@ -308,12 +326,12 @@ class Router:
             return all(member.node != node for member in configuration.in_sync)
         return configuration.primary.node != node
 
-    def _ask_for_map(self, now: float) -> None:
+    def _ask_for_map(self, now: float, *, everybody: bool) -> None:
         self._asked_map = now
         self._asking = True
         for node in self.tablets.addresses:
             self._link(node)
-        for link in [*self._coordinators, *self._links.values()]:
+        for link in [*self._coordinators, *(link for link in self._links.values() if everybody or not link.up)]:
             request_id = link.new_id()
             pending = Pending(_MapAnswer(self), _NO_TABLET, now, now + 2 * _ROUND)
             link.ask(request_id, encode(GetMap(), request_id), pending)
