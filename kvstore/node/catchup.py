@@ -41,13 +41,14 @@ if TYPE_CHECKING:
 
 LEARNING_AT_ONCE = 2
 """Tablets that one node learns at the same time: more would only share the same network and slow the writers."""
-FETCHES_AT_ONCE = 4
-UNSYNCED_BYTES = 16 * settings.MIB
+FETCHES_AT_ONCE = 2
+UNSYNCED_BYTES = 8 * settings.MIB
 """Installed values that may wait for the disk before no more are fetched."""
 SETTLED_AT_ONCE = 1000
 """Mutations that were held back and are applied in one slice: there may be a hundred thousand (trap 29)."""
 WORK = 0.01
-"""Seconds after each tick (one of 20 ms and more) in which a learner asks: the rest is for others, its primary first."""
+"""Seconds after each tick (one of 20 ms and more) in which a learner asks, if `Pace` allows it: the rest is for others, its
+primary first."""
 AGAIN = 0.3
 """Seconds after which a request without answer is repeated, at first."""
 AGAIN_MOST = 5.0
@@ -264,7 +265,7 @@ class CatchUp:
 
     def _go_on(self, now: float) -> None:
         """Ask for what is needed next, as far as there is room for the answers, and unless it is time to rest."""
-        self._rests = now - self._now > WORK
+        self._rests = now - self._now > WORK or not self._host.pace.allows(now)
         if self._rests:
             return
         while self._fetches and len(self._questions) < FETCHES_AT_ONCE and self._unsynced_bytes < UNSYNCED_BYTES:
@@ -314,6 +315,7 @@ class CatchUp:
         size = sum(len(value) for _, _, _, value in cells if value is not None)
         self._cells_copied += len(cells)
         self._bytes_done += size
+        self._host.pace.took(size)
         self._unsynced_bytes += size
         self.installed_at = self._host.engine.install(self._replica.tablet, cells)
         self._host.logged(self._replica)

@@ -9,6 +9,7 @@ from kvstore.keys import GroupRule
 from kvstore.messages import Configuration, Get, GetRow, Member, PeerMessage, Refused, Scan
 from kvstore.node.effects import Effect, Forward, Reply, SendCoordinator, SendPeer, Token
 from kvstore.node.lease import Leases
+from kvstore.node.pace import Pace
 
 if TYPE_CHECKING:
     from kvstore.node.replica import Replica
@@ -51,6 +52,7 @@ class Host:
         a number that its primary remembers."""
         self.learning: set[int] = set()
         """Tablets that are catching up at this moment."""
+        self.pace = Pace()
 
     def send(self, node: str, message: PeerMessage) -> None:
         """Send to `node` if it is connected; if not, it is told where things stand when it is."""

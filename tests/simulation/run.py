@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from kvstore import settings
-from kvstore.node import catchup, comparison, reads
+from kvstore.node import catchup, comparison, pace, reads
 from tests.simulation.checker import first_contradiction
 from tests.simulation.clients import Client
 from tests.simulation.cluster import Broken, Cluster
@@ -151,6 +151,8 @@ def _small_limits() -> Iterator[None]:
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
         (catchup, "FETCHES_AT_ONCE", 2),
         (catchup, "SETTLED_AT_ONCE", 2),
+        (pace, "COPY_RATE", 20 * settings.BULK_VALUE),
+        (pace, "COPY_BURST", settings.BULK_VALUE),
     ]
     before = [getattr(module, name) for module, name, _ in limits]
     for module, name, value in limits:

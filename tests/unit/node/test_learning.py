@@ -13,7 +13,7 @@ from kvstore.messages import (
     Scan,
 )
 from kvstore.mutation import Op
-from kvstore.node import catchup, reads
+from kvstore.node import catchup, pace, reads
 from kvstore.node.effects import RequestPrimary
 from kvstore.questions import ReadChanges, ReadResults
 from kvstore.storage.replica import Learning
@@ -103,6 +103,27 @@ def test_a_learner_asks_no_more_until_the_next_tick_when_it_had_its_share_of_tim
     for question in questions[1:]:
         ask("n3", question)
     trio.advance(1.0)
+    assert equal(trio)
+
+
+def test_a_learner_copies_no_faster_than_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = settings.BULK_VALUE
+    monkeypatch.setattr(pace, "COPY_RATE", 10 * size)
+    monkeypatch.setattr(pace, "COPY_BURST", size)
+    trio = one_away()
+    for index in range(20):
+        trio.write("n1", index, put_large(f"r{index:02}", b"L" * size, number=index + 1))
+    trio.settle()
+    began = trio.now
+    back(trio)
+    learner = trio.replica("n3").catchup
+    assert learner is not None
+    while not learner.finished:
+        copied = learner.progress["bytes_done"]
+        # what it had asked for when the bucket was found empty still comes
+        assert copied <= (1 + catchup.FETCHES_AT_ONCE) * size + (trio.now - began + 0.05) * pace.COPY_RATE
+        trio.advance(0.05)
+    assert trio.now - began > 1.0, "twenty values at ten a second"
     assert equal(trio)
 
 
