@@ -106,7 +106,7 @@ class Router:
         while True:
             change = self._change
             configuration = where()
-            answer = self._attempt(configuration, encoder, mutation, now, deadline, spread)
+            answer = self._attempt(configuration, encoder, mutation, now, deadline, spread, change)
             if type(answer) not in _FAILURES:
                 return answer
             if effort is None:
@@ -134,6 +134,7 @@ class Router:
         now: float,
         deadline: float,
         spread: bool,
+        change: Any,
     ) -> Any:
         if configuration is None:
             return NotSent("no tablet is known for this row")
@@ -153,9 +154,9 @@ class Router:
         else:
             assert encoder is not None
             link.ask(request_id, encoder(configuration, request_id), pending, True)
-        if deadline < self._next_look:
-            self._kick.set()
         try:
+            if deadline < self._next_look or self._change is not change:  # no look may come in time that sees it
+                self._kick.set()
             return waiter.get()
         except BaseException:
             link.forget(request_id)  # the caller was killed or interrupted: the answer must not find a stale waiter
@@ -300,7 +301,9 @@ class Router:
         if due <= now:
             self._ask_for_map(now, everybody=hasty or self._asking)
             due = now + pause
-        self._next_look = now + max(_HASTE, min(urgent, due, self._next_look) - now)
+        if hasty:
+            due = now + _HASTE  # the answer to the last question may have come by then, and brought nothing new
+        self._next_look = now + max(_HASTE, min(urgent, due) - now)
         return self._next_look - now
 
     def _sweep(self, now: float) -> float:

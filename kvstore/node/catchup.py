@@ -49,6 +49,8 @@ SETTLED_AT_ONCE = 1000
 WORK = 0.01
 """Seconds after each tick (one of 20 ms and more) in which a learner asks, if `Pace` allows it: the rest is for others, its
 primary first."""
+HELD_BACK_MOST = 200_000
+"""Mutations of the stream that wait in memory, about a kilobyte each; a learner of more minds no pace any longer."""
 AGAIN = 0.3
 """Seconds after which a request without answer is repeated, at first."""
 AGAIN_MOST = 5.0
@@ -90,6 +92,7 @@ class CatchUp:
         self._asked_at = 0.0
         self._patience = AGAIN
         self._since = Version(0, 0)
+        self._stream_start = 0
         self._compared: Comparison | None = None
         self._fetches: deque[Get | Scan] = deque()
         self._unsynced_bytes = 0
@@ -242,6 +245,7 @@ class CatchUp:
             self.start_over()
         elif self._stage == Stage.JOINING:
             self._replica.begin_stream(message.start, message.start_epoch)
+            self._stream_start = message.start
             self._cells_total = message.cells
             self._began = now
             self._compared = Comparison(self._replica, self._since)
@@ -265,7 +269,7 @@ class CatchUp:
 
     def _go_on(self, now: float) -> None:
         """Ask for what is needed next, as far as there is room for the answers, and unless it is time to rest."""
-        self._rests = now - self._now > WORK or not self._host.pace.allows(now)
+        self._rests = now - self._now > WORK or not self._may_copy(now)
         if self._rests:
             return
         while self._fetches and len(self._questions) < FETCHES_AT_ONCE and self._unsynced_bytes < UNSYNCED_BYTES:
@@ -280,6 +284,10 @@ class CatchUp:
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
         elif self._results is None:
             self._ask(ReadResults(replica.tablet, replica.epoch), now)
+
+    def _may_copy(self, now: float) -> bool:
+        held_back = self._replica.last - self._stream_start
+        return held_back > HELD_BACK_MOST or self._host.pace.allows(now)
 
     def answered(self, token: CatchUpToken, message: object | None, now: float) -> None:
         """The primary's answer to a question; anything but the answer is asked again a little later."""

@@ -74,7 +74,7 @@ class Engine:
         self.dropped: list[DiskReplica] = []
         """Dropped replicas whose memory is not free yet: a million cells freed at once would hold up everything else."""
         self.stuck: set[int] = set()
-        """Segments that compaction could not empty: somebody's cells point to what cannot be read there any more."""
+        """Segments that compaction could not empty since this was opened: cells point to what cannot be read there any more."""
         self._lock = lock
         self._full = False
         self.figures = UpkeepFigures()

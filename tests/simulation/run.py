@@ -149,7 +149,7 @@ def _small_limits() -> Iterator[None]:
         (reads, "FINE_PART_CELLS", 6),
         (comparison, "LOCAL_CELLS_AT_ONCE", 9),
         (catchup, "UNSYNCED_BYTES", 2 * settings.BULK_VALUE),
-        (catchup, "FETCHES_AT_ONCE", 2),
+        (catchup, "HELD_BACK_MOST", 40),
         (catchup, "SETTLED_AT_ONCE", 2),
         (pace, "COPY_RATE", 20 * settings.BULK_VALUE),
         (pace, "COPY_BURST", settings.BULK_VALUE),

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from kvstore import clock, settings
+from kvstore.control import GetStatus
 from kvstore.errors import Unavailable
 from kvstore.handshake import Role
+from kvstore.link import Link
 from kvstore.messages import TabletMap
 from kvstore.mutation import Buffer
 from kvstore.routing import Router
@@ -116,32 +118,62 @@ def test_in_haste_everybody_is_asked(router: Router, callers: Callers) -> None:
     callers.will_have_sent(dict.fromkeys([COORDINATOR, *NODES.values()], 2))
 
 
+def test_in_haste_it_looks_often_also_while_an_answer_is_on_its_way(router: Router, callers: Callers) -> None:
+    all_asked(router, callers)
+    router._want_map(101.0)
+    assert router._look(100.1) <= 0.05
+    assert router._look(100.3) <= 0.05
+    callers.will_have_sent(dict.fromkeys([COORDINATOR, *NODES.values()], 1))
+    router._look(100.6)  # it seems to be lost
+    callers.will_have_sent(dict.fromkeys([COORDINATOR, *NODES.values()], 2))
+
+
 def test_nothing_under_way_is_looked_at_once_in_a_patience(router: Router, callers: Callers) -> None:
     all_asked(router, callers)
     answered(router)
-    router._links["node1"]._session.pending.clear()
+    assert router._look(100.5) == pytest.approx(0.5), "nobody has answered the question itself"
+    assert router._look(101.0) == pytest.approx(settings.PATIENCE)
     assert router._look(101.5) == pytest.approx(0.5), "then the map is to be asked for"
-    assert router._look(100.5) == pytest.approx(settings.PATIENCE)
+
+
+def test_a_map_that_is_wanted_fresh_is_asked_for_at_once(router: Router, callers: Callers) -> None:
+    all_asked(router, callers)
+    answered(router)
+    router._look(clock.now())
+    answered(router)
+    router._kick.clear()
+    router.refresh_soon()
+    assert router._kick.is_set()
+    router._look(clock.now())
+    callers.will_have_sent({COORDINATOR: 3} | dict.fromkeys(NODES.values(), 1))
 
 
 class TestDeadlines:
     """A caller in a thread of its own asks; the keeper looks when the test does."""
 
-    def ask(self, router: Router, begun: float, deadline: float) -> list[str]:
+    def call(self, function: Callable[[], object]) -> list[str]:
+        """Call it beside the test; what it heard in the end."""
         heard: list[str] = []
 
         def call() -> None:
             try:
-                router.ask(lambda: router.tablets.find("row"), lambda *_: [b""], now=begun, deadline=deadline)
+                function()
             except Unavailable as error:
                 heard.append(str(error))
 
         threading.Thread(target=call, daemon=True).start()
-        wait_for(lambda: any(p.deadline == deadline for p in self.pending(router)), "the request")
         return heard
 
-    def pending(self, router: Router) -> list[Any]:
-        return list(router._links["node1"]._session.pending.values())
+    def ask(self, router: Router, begun: float, deadline: float) -> list[str]:
+        """Ask for something in the only tablet; returns when it is under way."""
+        heard = self.call(
+            lambda: router.ask(lambda: router.tablets.find("row"), lambda *_: [b""], now=begun, deadline=deadline)
+        )
+        self.wait_until_pending(router._links["node1"], deadline)
+        return heard
+
+    def wait_until_pending(self, link: Link, deadline: float) -> None:
+        wait_for(lambda: any(p.deadline == deadline for p in list(link._session.pending.values())), "the request")
 
     def test_the_next_look_is_at_the_nearest_deadline(self, router: Router, callers: Callers) -> None:
         all_asked(router, callers)
@@ -162,6 +194,31 @@ class TestDeadlines:
         assert not router._kick.is_set(), "this one can wait"
         self.ask(router, 100.0, 100.3)
         wait_for(router._kick.is_set, "the kick")
+
+    def test_a_request_at_a_place_that_the_map_no_longer_names_is_looked_at_at_once(
+        self, router: Router, callers: Callers
+    ) -> None:
+        """It had asked where to go before the map changed; the look that followed the change came before it."""
+        all_asked(router, callers)
+        answered(router)
+        router._look(100.0)
+        router._kick.clear()
+
+        def where() -> Any:
+            found = router.tablets.find("row")
+            router.learn([configuration(1, "", None, epoch=2, node="node2")])
+            router._kick.clear()
+            return found
+
+        self.call(lambda: router.ask(where, lambda *_: [b""], now=100.0, deadline=110.0))
+        wait_for(router._kick.is_set, "the kick")
+
+    def test_the_coordinator_answers_by_the_deadline_or_nobody_waits(self, router: Router, callers: Callers) -> None:
+        all_asked(router, callers)
+        answered(router)
+        self.call(lambda: router.control(GetStatus(), 0.3))
+        self.wait_until_pending(router._coordinators[0], clock.now() + 0.3)
+        assert router._look(clock.now()) == pytest.approx(0.3)
 
     def test_who_has_waited_for_long_has_everybody_asked_for_a_newer_map(
         self, router: Router, callers: Callers

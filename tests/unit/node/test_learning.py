@@ -127,6 +127,27 @@ def test_a_learner_copies_no_faster_than_its_pace(monkeypatch: pytest.MonkeyPatc
     assert equal(trio)
 
 
+def test_a_learner_that_holds_much_back_minds_no_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "COPY_RATE", 1)
+    monkeypatch.setattr(pace, "COPY_BURST", 1)
+    monkeypatch.setattr(catchup, "HELD_BACK_MOST", 10)
+    trio = one_away()
+    for index in range(20):
+        trio.write("n1", index, put_large(f"r{index:02}", b"L" * settings.BULK_VALUE, number=index + 1))
+    trio.settle()
+    back(trio)
+    learner = trio.replica("n3").catchup
+    assert learner is not None
+    for number in range(100, 110):
+        trio.write("n1", number, put("small", b"s", number=number))
+    trio.advance(5.0)
+    assert not learner.finished
+    trio.write("n1", 110, put("small", b"s", number=110))
+    trio.advance(1.0)
+    assert learner.finished
+    assert equal(trio)
+
+
 def test_what_was_held_back_is_applied_in_slices_and_not_called_caught_up_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
