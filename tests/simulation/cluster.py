@@ -292,7 +292,19 @@ class Cluster:
         configuration = self.configurations.get(tablet)
         if configuration is None:
             return []
-        return [member.node for member in configuration.in_sync if self._has_disk_of(member)]
+        return [
+            member.node
+            for member in configuration.in_sync
+            if self._has_disk_of(member) and not self._found_damaged(member.node, tablet)
+        ]
+
+    def _found_damaged(self, name: str, tablet: int) -> bool:
+        """Whether a bit that flipped before its last learning was found since: in a large value, which catching up does not
+        read again when both sides have the same version of it."""
+        engine = self.nodes[name].engine
+        if name not in self._damaged or engine is None or tablet not in engine.tablets:
+            return False
+        return engine.tablets[tablet].learning is Learning.DAMAGED
 
     def _has_disk_of(self, member: Member) -> bool:
         if member.incarnation <= self._damaged.get(member.node, 0):
@@ -304,7 +316,7 @@ class Cluster:
         return False
 
     def lost(self) -> bool:
-        """Whether some tablet's every copy is gone with its disk: what was the last one was emptied."""
+        """Whether some tablet's every copy is gone with its disk: what was the last one was emptied, or is damaged."""
         return any(c.in_sync and not self.holders(tablet) for tablet, c in self.configurations.items())
 
     def compare_copies(self) -> None:
