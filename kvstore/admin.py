@@ -114,7 +114,12 @@ class Admin:
 
     def withdraw_move(self, tablet: int) -> None:
         """The tablet's replica stays where it was. `BadRequest` when none is moving, or it is too late."""
-        self._tell(WithdrawMove(_numbered(tablet)))
+        found = next((each for each in self.status()["tablets"] if each["id"] == _numbered(tablet)), None)
+        if found is None:
+            raise BadRequest(f"there is no tablet {tablet}")
+        if found["moving"] is None:
+            raise BadRequest(f"tablet {tablet} is not moving")
+        self._tell(WithdrawMove(tablet, found["moving"]["from"], found["moving"]["to"]))
 
     def spread(self, on: bool) -> None:
         """From now on replicas and leads spread by themselves over the nodes that are there, or stay where they are."""

@@ -43,9 +43,12 @@ class MoveReplica:
 
 @dataclass(slots=True)
 class WithdrawMove:
-    """An operator does not want the tablet's replica moved any more: the copy that was being made goes."""
+    """An operator does not want this move any more: the copy on `target` that was being made goes. Asked again when it is
+    gone, it changes nothing."""
 
     tablet: int
+    source: str
+    target: str
 
 
 @dataclass(slots=True)

@@ -435,7 +435,8 @@ class Coordinator:
             return Refused(BadRequest.__name__, f"there is no tablet {message.tablet}")
         try:
             if isinstance(message, WithdrawMove):
-                self._take([moving.withdraw(now, self._membership)])
+                if not moving.is_withdrawn(now, message.source, message.target):
+                    self._take([moving.withdraw(now, message.source, message.target, self._membership)])
             elif not moving.is_so(now, message.source, message.target, self._membership):
                 moving.check(now, message.source, message.target, self._membership)
                 words = f"tablet {now.tablet}: its replica on {message.source} moves to {message.target}, as an operator asked"

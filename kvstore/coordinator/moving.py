@@ -150,11 +150,15 @@ def _withdrawn(now: Configuration, nodes: Membership, patience: float) -> Step |
     return None
 
 
-def withdraw(now: Configuration, nodes: Membership) -> Step:
-    """An operator does not want the move any more. `BadRequest` if there is none, or it is too late."""
-    target = arriving(now)
-    if not target:
-        raise BadRequest(f"tablet {now.tablet} is not moving")
+def is_withdrawn(now: Configuration, source: str, target: str) -> bool:
+    """Whether the replica is where it was, and nothing of it moves."""
+    return source in now.replicas and source != now.leaving and target not in now.replicas
+
+
+def withdraw(now: Configuration, source: str, target: str, nodes: Membership) -> Step:
+    """An operator does not want this move any more. `BadRequest` if there is no such move, or it is too late."""
+    if (now.leaving, arriving(now)) != (source, target):
+        raise BadRequest(f"no replica of tablet {now.tablet} is moving from {source} to {target}")
     if any(member.node == target for member in now.in_sync):
         raise BadRequest(
             f"{target} holds all of tablet {now.tablet} by now and counts as a member; {now.leaving} goes as soon as every "

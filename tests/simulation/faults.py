@@ -144,7 +144,7 @@ class Faults:
         source, target = chance.choice(now.replicas), chance.choice([*outside, *outside, self._node().name])
         request: MoveReplica | WithdrawMove = MoveReplica(now.tablet, source, target)
         if now.leaving and chance.random() < 0.3:
-            request = WithdrawMove(now.tablet)
+            request = WithdrawMove(now.tablet, now.leaving, now.replicas[-1])
         self._world.note("operator", "wants", request)
         self._cluster.tell_coordinator("operator", request, lambda answer: None)
         if now.primary is not None and chance.random() < 0.6:

@@ -90,13 +90,26 @@ def test_nothing_moves_where_nobody_leads() -> None:
 
 def test_a_move_is_withdrawn_by_an_operator() -> None:
     control = moving()
-    assert isinstance(control.request(WithdrawMove(1)), Done)
+    assert isinstance(control.request(WithdrawMove(1, "n2", "n4")), Done)
     now = control.tablet()
     assert (now.replicas, now.leaving, now.learners) == (("n1", "n2", "n3"), "", ())
     assert owner(control)[:2] == ("n1", ["n1", "n2", "n3"])
-    assert control.request(WithdrawMove(1)) == Refused("BadRequest", "tablet 1 is not moving")
-    assert control.request(WithdrawMove(2)) == Refused("BadRequest", "there is no tablet 2")
+    assert control.request(WithdrawMove(2, "n2", "n4")) == Refused("BadRequest", "there is no tablet 2")
     assert control.ask(ChangeKind.ADD, control.member("n4")).done is False
+
+
+def test_a_withdrawal_that_is_asked_again_touches_no_other_move() -> None:
+    """Its answer was lost."""
+    control = moving()
+    assert isinstance(control.request(WithdrawMove(1, "n2", "n4")), Done)
+    epoch = control.tablet().epoch
+    assert isinstance(control.request(WithdrawMove(1, "n2", "n4")), Done)
+    assert control.tablet().epoch == epoch
+    assert isinstance(move(control, "n3", "n4"), Done)
+    assert control.request(WithdrawMove(1, "n2", "n4")) == Refused(
+        "BadRequest", "no replica of tablet 1 is moving from n2 to n4"
+    )
+    assert control.tablet().leaving == "n3"
 
 
 def test_it_is_too_late_to_withdraw_when_the_new_copy_counts() -> None:
@@ -104,7 +117,7 @@ def test_it_is_too_late_to_withdraw_when_the_new_copy_counts() -> None:
     control = moving()
     control.kill("n3", told=True)
     learnt(control, "n4")
-    answer = control.request(WithdrawMove(1))
+    answer = control.request(WithdrawMove(1, "n2", "n4"))
     assert isinstance(answer, Refused)
     assert "n4 holds all of tablet 1 by now" in answer.message
     assert control.set_of() == ["n1", "n2", "n4"]

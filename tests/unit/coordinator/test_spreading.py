@@ -338,7 +338,7 @@ class _Life:
         moving = [now for now in configurations(control) if now.leaving]
         kind = chance.random()
         if moving and chance.random() < 0.3:
-            control.request(WithdrawMove(moving[0].tablet))
+            control.request(WithdrawMove(moving[0].tablet, moving[0].leaving, moving[0].replicas[-1]))
         elif kind < 0.2 and self.late:
             control.join(self.late.pop())
         elif kind < 0.4:
