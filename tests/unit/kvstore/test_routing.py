@@ -151,6 +151,11 @@ def test_a_map_that_is_wanted_fresh_is_asked_for_at_once(router: Router, callers
 class TestDeadlines:
     """A caller in a thread of its own asks; the keeper looks when the test does."""
 
+    @pytest.fixture(autouse=True)
+    def at_rest(self, router: Router, callers: Callers) -> None:
+        all_asked(router, callers)
+        answered(router)
+
     def call(self, function: Callable[[], object]) -> list[str]:
         """Call it beside the test; what it heard in the end."""
         heard: list[str] = []
@@ -175,19 +180,13 @@ class TestDeadlines:
     def wait_until_pending(self, link: Link, deadline: float) -> None:
         wait_for(lambda: any(p.deadline == deadline for p in list(link._session.pending.values())), "the request")
 
-    def test_the_next_look_is_at_the_nearest_deadline(self, router: Router, callers: Callers) -> None:
-        all_asked(router, callers)
-        answered(router)
+    def test_the_next_look_is_at_the_nearest_deadline(self, router: Router) -> None:
         heard = self.ask(router, 100.0, 100.3)
         assert router._look(100.0) == pytest.approx(0.3)
         router._look(100.3)
         wait_for(lambda: heard, "the caller's error")
 
-    def test_a_request_that_cannot_wait_for_the_next_look_has_it_made_earlier(
-        self, router: Router, callers: Callers
-    ) -> None:
-        all_asked(router, callers)
-        answered(router)
+    def test_a_request_that_cannot_wait_for_the_next_look_has_it_made_earlier(self, router: Router) -> None:
         router._look(100.0)
         router._kick.clear()
         self.ask(router, 100.0, 100.0 + 10.0)
@@ -195,12 +194,8 @@ class TestDeadlines:
         self.ask(router, 100.0, 100.3)
         wait_for(router._kick.is_set, "the kick")
 
-    def test_a_request_at_a_place_that_the_map_no_longer_names_is_looked_at_at_once(
-        self, router: Router, callers: Callers
-    ) -> None:
+    def test_a_request_at_a_place_that_the_map_no_longer_names_is_looked_at_at_once(self, router: Router) -> None:
         """It had asked where to go before the map changed; the look that followed the change came before it."""
-        all_asked(router, callers)
-        answered(router)
         router._look(100.0)
         router._kick.clear()
 
@@ -213,9 +208,7 @@ class TestDeadlines:
         self.call(lambda: router.ask(where, lambda *_: [b""], now=100.0, deadline=110.0))
         wait_for(router._kick.is_set, "the kick")
 
-    def test_the_coordinator_answers_by_the_deadline_or_nobody_waits(self, router: Router, callers: Callers) -> None:
-        all_asked(router, callers)
-        answered(router)
+    def test_the_coordinator_answers_by_the_deadline_or_nobody_waits(self, router: Router) -> None:
         self.call(lambda: router.control(GetStatus(), 0.3))
         self.wait_until_pending(router._coordinators[0], clock.now() + 0.3)
         assert router._look(clock.now()) == pytest.approx(0.3)
@@ -223,10 +216,8 @@ class TestDeadlines:
     def test_who_has_waited_for_long_has_everybody_asked_for_a_newer_map(
         self, router: Router, callers: Callers
     ) -> None:
-        all_asked(router, callers)
-        answered(router)
         self.ask(router, 100.0, 110.0)
-        sent = callers.sent()
+        callers.will_have_sent({COORDINATOR: 1, NODES["node1"]: 2, NODES["node2"]: 1})
         assert router._look(100.4) == pytest.approx(settings.PATIENCE - 0.4), "when its patience ends"
         router._look(100.0 + settings.PATIENCE)
-        callers.will_have_sent({address: count + 1 for address, count in sent.items()})
+        callers.will_have_sent({COORDINATOR: 2, NODES["node1"]: 3, NODES["node2"]: 2})
