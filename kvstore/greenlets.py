@@ -115,6 +115,17 @@ class Channel:
             self._scheduled = True
             self._loop.run_callback(self._push_scheduled)
 
+    def send_now(self, parts: Sequence[Buffer]) -> None:
+        """Send a frame, and all that is queued before it, without waiting for the end of the round: nothing will come that
+        could share the system call."""
+        if self.closed:
+            return
+        self._outbox.add(parts)
+        if not self._blocked:
+            self._push()
+        elif self._most_unsent is not None and self._outbox.size > self._most_unsent:
+            self.close()
+
     def _push_scheduled(self) -> None:
         self._scheduled = False
         self._push()

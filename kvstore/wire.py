@@ -159,6 +159,12 @@ def encode_get(tablet: int, range_version: int, row: str, column: str, request_i
     return _frame(len(message), 0) + message
 
 
+def encode_written_many(epoch: int, first: int, ids: list[int]) -> list[Buffer]:
+    """The frame of a `WrittenMany`, without making the message first."""
+    message = _pack([WRITTEN_MANY, 0, epoch, first, ids])
+    return [_frame(len(message), 0) + message]
+
+
 def _write_write(message: messages.Write, request_id: int) -> list[Buffer]:
     assert request_id == 0
     bundle = message.bundle
@@ -167,7 +173,7 @@ def _write_write(message: messages.Write, request_id: int) -> list[Buffer]:
 
 def _write_written_many(message: WrittenMany, request_id: int) -> list[Buffer]:
     assert request_id == 0
-    return frame([WRITTEN_MANY, 0, message.epoch, message.first, message.ids])
+    return encode_written_many(message.epoch, message.first, message.ids)
 
 
 def _write_cell_answer(message: messages.CellAnswer, request_id: int) -> list[Buffer]:
@@ -266,19 +272,35 @@ def _checked_fields(fields: list[Any], *kinds: type) -> list[Any]:
 
 
 def _read_write(fields: list[Any], bulk: Buffer) -> messages.Write:
-    tablet, range_version, ids, head = _checked_fields(fields, int, int, list, bytes)
+    try:
+        _, _, tablet, range_version, ids, head = fields
+    except ValueError as error:
+        raise Malformed(f"a Write has 4 fields, not {len(fields) - 2}") from error
+    if not (type(tablet) is type(range_version) is int and type(ids) is list and type(head) is bytes):
+        raise Malformed(
+            "a Write names tablet and range version by numbers, its ids by an array, and has a head of bytes"
+        )
     if len(ids) > settings.MAX_OPERATIONS:
         raise Malformed(f"a Write holds at most {settings.MAX_OPERATIONS} mutations")
     mutations = decode_head(head)
-    if len(ids) != len(mutations) or not all(type(each) is int and each > 0 for each in ids):
+    if len(ids) != len(mutations):
         raise Malformed("a Write has an id above 0 for each of its mutations")
+    for each in ids:
+        if type(each) is not int or each <= 0:
+            raise Malformed("a Write has an id above 0 for each of its mutations")
     if not ids:
         raise Malformed("a Write holds at least one mutation")
     return messages.Write(tablet, range_version, ids, Bundle(head, bulk, mutations))
 
 
 def _read_written_many(fields: list[Any], bulk: Buffer) -> WrittenMany:
-    return WrittenMany(*_checked_fields(fields, int, int, list))
+    try:
+        _, _, epoch, first, ids = fields
+    except ValueError as error:
+        raise Malformed(f"a WrittenMany has 3 fields, not {len(fields) - 2}") from error
+    if not (type(epoch) is type(first) is int and type(ids) is list):
+        raise Malformed("a WrittenMany has a version of two whole numbers, and its ids in an array")
+    return WrittenMany(epoch, first, ids)
 
 
 def _read_cell_answer(fields: list[Any], bulk: Buffer) -> messages.CellAnswer:

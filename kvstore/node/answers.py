@@ -8,7 +8,7 @@ from typing import Any
 from kvstore.greenlets import Channel
 from kvstore.messages import Written
 from kvstore.node.effects import Committed
-from kvstore.wire import WrittenMany, encode
+from kvstore.wire import encode, encode_written_many
 
 ClientToken = tuple[Channel, int]
 """How the server names a client's request: the connection it came on, and its id there."""
@@ -21,7 +21,7 @@ def send_committed(effect: Committed) -> None:
     for source, ids in effect.groups:
         channel: Any = source
         if all_done:
-            channel.send(encode(WrittenMany(effect.epoch, effect.first + at, ids)))
+            channel.send_now(encode_written_many(effect.epoch, effect.first + at, ids))
             at += len(ids)
             continue
         for request_id, index in zip(ids, count(at)):
