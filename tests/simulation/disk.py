@@ -48,8 +48,9 @@ class SimulatedDisk:
         self.durable = begun
         return begun
 
-    def maintain(self) -> None:
-        """There is nothing to keep in order."""
+    def maintain(self) -> int:
+        """There is nothing to keep in order, and so nothing is synced by it."""
+        return 0
 
     def crash(self, chance: random.Random) -> None:
         """The power goes: what was not synced is lost, but for any part of its beginning."""

@@ -279,7 +279,9 @@ class NodeMachine(Machine):
         self.world.after(self.of_clock(settings.HEARTBEAT_INTERVAL), self._beat, boot)
 
     def _heartbeat(self, node: Node, now: float) -> None:
-        self.disk.maintain()
+        synced = self.disk.maintain()
+        if synced > node._host.synced:
+            node.synced(synced, now)  # it may have synced what was just appended, and nothing else will say so
         age = 0.0 if self._wanting_since is None else now - self._wanting_since
         heartbeat = node.heartbeat(now, age, {})
         if heartbeat is not None and self._coordinator is not None:
