@@ -171,6 +171,10 @@ class StoreCluster(Store):
     def pid(self, name: str) -> int:
         return self._processes[name].pid
 
+    def ended(self) -> list[str]:
+        """Whose process was started and runs no more."""
+        return [name for name, process in self._processes.items() if process.poll() is not None]
+
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """Send the signal; after SIGKILL the process is gone when this returns."""
         self._processes[name].send_signal(number)

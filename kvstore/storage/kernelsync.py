@@ -88,9 +88,15 @@ class KernelSync:
         self._requests = (ctypes.POINTER(_Request) * 1)(ctypes.pointer(self._request))
         self._events = (_Event * 1)()
         self._busy = False
+        # made once: to turn numbers into C's costs as much as the calls
+        self._to_submit = (ctypes.c_long(numbers.submit), self._context, ctypes.c_long(1), self._requests)
+        self._limit = _Time()
+        one = ctypes.c_long(1)
+        limit = ctypes.byref(self._limit)
+        self._to_wait = (ctypes.c_long(numbers.getevents), self._context, one, one, self._events, limit)
 
-    def _call(self, number: int, *arguments: object) -> int:
-        found = self._libc.syscall(number, *arguments)
+    def _call(self, *arguments: object) -> int:
+        found = self._libc.syscall(*arguments)
         if found < 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
@@ -100,30 +106,30 @@ class KernelSync:
         """Begin an fdatasync of `fd`. `OSError` if the kernel does not take it."""
         assert not self._busy, "one sync at a time"
         self._request.fd = fd
-        self._call(self._numbers.submit, self._context, 1, self._requests)
+        self._call(*self._to_submit)
         self._busy = True
 
     def wait(self, seconds: float) -> bool:
         """Wait at most so long for the sync begun last; whether it is known to be done. `OSError` if it failed."""
         assert self._busy
         if not self._ended(seconds):
-            # The kernel shows that a sync is done a moment before it signals: the signal may be that of the sync before this
-            # one. It is taken away, or whoever waits for it would be called at once, again and again; then one more look.
+            # The signal may be that of a sync before this one: whoever does not wait for a signal leaves it, and the kernel
+            # shows that a sync is done a moment before it signals. It is taken away, or whoever waits for it now would be
+            # called at once, again and again; then one more look.
             self._take_signal()
             if not self._ended(0.0):
                 return False
         self._busy = False
-        self._take_signal()
         result = self._events[0].result
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         return True
 
     def _ended(self, seconds: float) -> bool:
-        whole = int(seconds)
-        limit = _Time(whole, int((seconds - whole) * 1e9))
+        self._limit.seconds = whole = int(seconds)
+        self._limit.nanoseconds = int((seconds - whole) * 1e9)
         try:
-            return self._call(self._numbers.getevents, self._context, 1, 1, self._events, ctypes.byref(limit)) > 0
+            return self._call(*self._to_wait) > 0
         except InterruptedError:
             # The process was stopped and goes on, or somebody traces it. That says nothing about the sync: taken for a
             # failure of the disk, it would end every node of a machine that was suspended.

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 
 from kvstore import settings
 from kvstore.errors import StorageFailure
@@ -22,6 +21,7 @@ from kvstore.storage.failures import DiskFailed
 from kvstore.storage.files import TOO_MANY_FILES
 from kvstore.storage.segments import NO_ROOM
 from kvstore.storage.upkeep import Job, next_job
+from kvstore.worker import Worker
 
 REST = 2.0
 LEAST_REST = 0.0005
@@ -47,7 +47,7 @@ class Maintenance:
         self._wake_log = wake_log
         self._on_failure = on_failure
         self._bandwidth = bandwidth
-        self._pool = ThreadPool(1)
+        self._worker = Worker()
         self._stopping = Event()
         self._greenlet: gevent.Greenlet | None = None
         self.doing = ""
@@ -63,7 +63,7 @@ class Maintenance:
         self._stopping.set()
         if self._greenlet is not None:
             self._greenlet.join()
-        self._pool.kill()
+        self._worker.close()
 
     def _run(self) -> None:
         try:
@@ -103,7 +103,7 @@ class Maintenance:
 
     def _in_thread(self, blocking: Callable[[], None]) -> OSError | None:
         try:
-            self._pool.apply(blocking)
+            self._worker.call(blocking)
         except OSError as error:
             return error
         return None

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer
@@ -42,6 +42,7 @@ from kvstore.storage.segment import (
 )
 from kvstore.storage.segments import NO_ROOM, Segment, SegmentFolder, WalOptions
 
+_new = tuple.__new__
 _PADDING = [b"\0" * n for n in range(8)]
 _EMPTY_CRC = crc32c(b"")
 
@@ -57,6 +58,8 @@ class _Waiting(NamedTuple):
     parts: Sequence[Buffer]
     length: int
     crc: int
+    end: int
+    """Where it ends in the segment."""
 
 
 class Run(NamedTuple):
@@ -191,20 +194,23 @@ class Wal:
         size = padded(length)
         if self._offset + size + RECORD_HEADER > self._capacity:
             self._turn_over(size)
-        position = Position(self._generation, self._offset)
-        self._waiting.append(_Waiting(position, kind, tablet, epoch, first, parts, length, crc))
-        self._capacities[self._generation] = self._capacity
-        self._offset += size
-        self.payload_at = Position(self._generation, position.offset + RECORD_HEADER)
+        generation, offset = self._generation, self._offset
+        end = offset + size
+        position = _new(Position, (generation, offset))
+        self._waiting.append(_new(_Waiting, (position, kind, tablet, epoch, first, parts, length, crc, end)))
+        self._capacities[generation] = self._capacity
+        self._offset = end
+        self.payload_at = _new(Position, (generation, offset + RECORD_HEADER))
         self.figures.records += 1
-        self._appended = lsn_of(self._generation, self._offset)
-        return self._appended
+        self._appended = lsn = generation << 32 | end
+        return lsn
 
     def _turn_over(self, size: int) -> None:
         """Go on in a new segment that can hold a record of `size` bytes. Room for the end record was always left."""
         if self._offset > FIRST_RECORD:
             position = Position(self._generation, self._offset)
-            self._waiting.append(_Waiting(position, END, 0, 0, 0, (), 0, _EMPTY_CRC))
+            end = self._offset + RECORD_HEADER
+            self._waiting.append(_Waiting(position, END, 0, 0, 0, (), 0, _EMPTY_CRC, end))
             self._capacities[self._generation] = self._capacity
             self._generation += 1
         self._offset = FIRST_RECORD
@@ -260,23 +266,21 @@ class Wal:
         runs: list[Run] = []
         buffers: list[Buffer] = []
         total = synced = 0
+        segment = -1
         synced_segment, synced_offset = self._synced >> 32, self._synced & 0xFFFFFFFF
         for r in records:
-            position, length = r.position, r.length
-            if not runs or runs[-1].position.segment != position.segment:
+            position, kind, tablet, epoch, first, parts, length, crc, end = r
+            if position[0] != segment:
+                segment = position[0]
                 buffers = []
-                runs.append(Run(position, self._capacities.pop(position.segment), buffers))
-                synced = synced_offset if position.segment == synced_segment else FIRST_RECORD
-            buffers.append(
-                encode_record_header(self._seed, position, synced, r.kind, r.tablet, r.epoch, r.first, length, r.crc)
-            )
-            buffers += r.parts
+                runs.append(Run(position, self._capacities.pop(segment), buffers))
+                synced = synced_offset if segment == synced_segment else FIRST_RECORD
+            buffers.append(encode_record_header(self._seed, position, synced, kind, tablet, epoch, first, length, crc))
+            buffers += parts
             if length % 8:
                 buffers.append(_PADDING[-length % 8])
-            total += padded(length)
-        last = records[-1]
-        lsn = lsn_of(last.position.segment, last.position.offset + padded(last.length))
-        self._in_flight = Batch(runs, records, lsn, total)
+            total += end - position[1]
+        self._in_flight = Batch(runs, records, lsn_of(segment, end), total)
         return self._in_flight
 
     def write(self, batch: Batch) -> None:
@@ -311,7 +315,7 @@ class Wal:
         except OSError as error:
             self.sync_failed(error)
 
-    def sync_failed(self, error: OSError) -> None:
+    def sync_failed(self, error: OSError) -> NoReturn:
         """A sync of the log failed: refuse everything from here on. Raises `DiskFailed`."""
         self._fail(f"fsync of the log in {self.folder.folder} failed", error)
 
@@ -321,7 +325,7 @@ class Wal:
         except OSError as error:
             self._fail(f"fsync of the folder {self.folder.folder} failed", error)
 
-    def _fail(self, what: str, error: OSError) -> None:
+    def _fail(self, what: str, error: OSError) -> NoReturn:
         self._failure = DiskFailed(f"{what}: {error}")
         raise self._failure from error
 
@@ -330,9 +334,10 @@ class Wal:
         assert batch is self._in_flight
         segments = self.folder.segments
         for run in batch.runs:
-            segments.setdefault(run.position.segment, Segment(run.position.segment, run.capacity))
+            if run.position.segment not in segments:
+                segments[run.position.segment] = Segment(run.position.segment, run.capacity)
         for record in batch.records:
-            segments[record.position.segment].end = record.position.offset + padded(record.length)
+            segments[record.position.segment].end = record.end
         self._in_flight = None
         self._synced = batch.lsn
         self.figures.syncs += 1

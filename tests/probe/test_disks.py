@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from kvstore import settings
 from kvstore.client import Batch, Client
-from kvstore.errors import NoSpace
+from kvstore.errors import NoSpace, OutcomeUnknown
 from tests.cluster import StoreCluster
 from tests.probe.histories import PATIENT, Histories, groups_of
 from tests.processes import wait_for
@@ -181,6 +182,35 @@ def test_a_full_disk_of_one_node_is_nobody_elses_trouble_and_full_disks_of_all_r
         cluster.wait_until_whole()
         histories.judge()
         cluster.wait_until_alike()
+
+
+def test_disks_that_fill_with_large_values_refuse_more_and_end_no_process(on_small_disks: StoreCluster) -> None:
+    """As uploads fill them: the log grows by hundreds of megabytes a second, between two looks at the room that is left."""
+    cluster = on_small_disks
+    row, value = groups_of("large")[0], os.urandom(4 * settings.MIB)
+    with cluster.client() as client:
+        client.put(row, "x", b"before")
+        stored: list[str] = []
+
+        def put_until_refused(caller: int) -> None:
+            for number in range(100):
+                try:
+                    client.put(row, f"{caller}/{number}", value, timeout=1.0)
+                except (NoSpace, OutcomeUnknown):  # unknown: it was on its way when the room was gone
+                    return
+                stored.append(f"{caller}/{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(put_until_refused, range(8)))
+        wait_for(lambda: is_refused(client, row), "small writes being refused", PATIENT)
+        cell = client.get(row, "x")
+        assert cell is not None
+        assert cell.value == b"before"
+        for column in stored[-3:]:
+            cell = client.get(row, column)
+            assert cell is not None
+            assert cell.value == value
+    assert cluster.ended() == []
 
 
 def has_no_role(cluster: StoreCluster, name: str) -> bool:

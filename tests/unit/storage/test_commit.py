@@ -24,11 +24,25 @@ MODES = pytest.mark.parametrize("mode", list(Mode))
 
 
 class TroubledSync(KernelSync):
-    """The kernel's sync, of a disk that may be broken."""
+    """The kernel's sync, of a disk that may be broken, or not answer until `go_on`."""
 
     def __init__(self, files: TroubledFiles) -> None:
         super().__init__()
         self.files = files
+        self.stalled = False
+        self._kept: int | None = None
+
+    def begin(self, fd: int) -> None:
+        if self.stalled:
+            self._kept, self._busy = fd, True
+        else:
+            super().begin(fd)
+
+    def go_on(self) -> None:
+        self.stalled = False
+        assert self._kept is not None
+        self._busy = False
+        super().begin(self._kept)
 
     def wait(self, seconds: float) -> bool:
         done = super().wait(seconds)
@@ -45,10 +59,17 @@ class TroubledFiles(Files):
     def __init__(self) -> None:
         self.stall = 0.0
         self.broken = False
+        self.full = False
         self.syncs = 0
 
     def kernel_sync(self) -> KernelSync | None:
-        return TroubledSync(self)
+        self.kernel = TroubledSync(self)
+        return self.kernel
+
+    def reserve(self, fd: int, length: int) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "full")
+        super().reserve(fd, length)
 
     def fdatasync(self, fd: int) -> None:
         self.syncs += 1
@@ -68,12 +89,17 @@ class Node:
         self.durable = 0
         self.synced = Event()
         self.failures: list[StorageFailure] = []
-        self.committer = GroupCommitter(self.engine, self._durable, self.failures.append, mode)
-        self.greenlet = self.committer.start()
+        self.failed = Event()
+        self.committer = GroupCommitter(self.engine, self._durable, self._failure, mode)
+        self.committer.start()
 
     def _durable(self, lsn: int) -> None:
         self.durable = lsn
         self.synced.set()
+
+    def _failure(self, failure: StorageFailure) -> None:
+        self.failures.append(failure)
+        self.failed.set()
 
     def write(self, number: int) -> int:
         new = entry(1, number, [put("row", f"{number % 50}", b"%050d" % number)])
@@ -90,6 +116,14 @@ class Node:
     def close(self) -> None:
         self.committer.stop()
         self.engine.close()
+
+
+@pytest.fixture
+def unexpected(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the hub was told of: in a server each would end the process (`kvstore.supervision`)."""
+    told: list[object] = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda *error: told.append(error))
+    return told
 
 
 @MODES
@@ -129,13 +163,93 @@ def test_in_a_thread_a_stalled_disk_does_not_stop_the_loop_and_shows_in_its_age(
     node.close()
 
 
+def test_the_kernels_sync_of_a_stalled_disk_does_not_stop_the_loop(tmp_path: Path) -> None:
+    """Trap 5, as nodes run: what came meanwhile goes out in the next sync, and quick syncs are waited for again."""
+    node = Node(tmp_path, Mode.KERNEL)
+    node.until_durable(node.write(1))
+    node.files.kernel.stalled = True
+    node.write(2)
+    while node.committer.disk_age() < 0.15:
+        gevent.sleep(0.005)
+    last = node.write(3)
+    assert node.engine.tablets[1].last == 3
+    syncs = node.files.syncs
+    node.files.kernel.go_on()
+    node.until_durable(last)
+    assert node.files.syncs == syncs + 2
+    assert node.committer.disk_age() == 0
+    node.until_durable(node.write(4))
+    node.close()
+
+
 @MODES
-def test_a_failed_fsync_is_told_once_and_everything_after_is_refused(tmp_path: Path, mode: Mode) -> None:
+def test_between_two_syncs_the_loop_comes_round(tmp_path: Path, mode: Mode) -> None:
+    """Or heartbeats would wait while each sync lets the next write in."""
+    node = Node(tmp_path, mode)
+    node.until_durable(node.write(1))
+    loop = gevent.get_hub().loop
+    rounds: list[int] = []
+    done = Event()
+
+    def again(lsn: int) -> None:
+        rounds.append(loop.iteration)
+        if len(rounds) < 20:
+            loop.run_callback(node.write, len(rounds) + 2)
+        else:
+            done.set()
+
+    node.committer._on_durable = again
+    node.write(2)
+    assert done.wait(10)
+    assert len(set(rounds)) == len(rounds)
+    node.close()
+
+
+@MODES
+def test_a_log_that_found_no_room_goes_on_when_there_is_some(
+    tmp_path: Path, mode: Mode, unexpected: list[object]
+) -> None:
+    node = Node(tmp_path, mode, segment_size=16384)
+    node.until_durable(node.write(1))
+    node.files.full = True
+    number = 1
+    while not node.engine.is_full:
+        number += 1
+        last = node.write(number)
+        gevent.sleep(0.001)
+    assert node.durable < last
+    assert node.committer.disk_age() == 0, "a full disk is not a stalled one"
+    node.files.full = False
+    node.until_durable(last)
+    assert node.failures == unexpected == []
+    node.close()
+
+
+@MODES
+def test_a_log_that_finds_no_room_can_be_stopped(tmp_path: Path, mode: Mode) -> None:
+    node = Node(tmp_path, mode, segment_size=16384)
+    node.until_durable(node.write(1))
+    node.files.full = True
+    number = 1
+    while not node.engine.is_full:
+        number += 1
+        node.write(number)
+        gevent.sleep(0.001)
+    with gevent.Timeout(10):
+        node.committer.stop()
+    assert node.engine.wal.waiting
+    node.engine.abandon()
+
+
+@MODES
+def test_a_failed_fsync_is_told_once_and_everything_after_is_refused(
+    tmp_path: Path, mode: Mode, unexpected: list[object]
+) -> None:
     node = Node(tmp_path, mode)
     node.until_durable(node.write(1))
     node.files.broken = True
     node.write(2)
-    node.greenlet.join(10)
+    assert node.failed.wait(10)
     node.files.broken = False
     syncs = node.files.syncs
     with pytest.raises(StorageFailure):
@@ -143,6 +257,7 @@ def test_a_failed_fsync_is_told_once_and_everything_after_is_refused(tmp_path: P
     node.committer.wake()
     gevent.sleep(0.01)
     assert len(node.failures) == 1
+    assert unexpected == []
     assert node.files.syncs == syncs
     assert node.durable < node.engine.wal.appended
 
@@ -179,6 +294,24 @@ def test_background_work_goes_on_beside_writes_in_short_slices(tmp_path: Path) -
     again.apply(1, number)
     assert contents(again) == expected
     again.close()
+
+
+def test_background_work_that_finds_no_room_in_its_thread_is_tried_again(
+    tmp_path: Path, unexpected: list[object]
+) -> None:
+    node = Node(tmp_path, Mode.KERNEL, spares=1)
+    node.files.full = True
+    maintenance = Maintenance(node.engine, node.committer.wake, node.failures.append)
+    maintenance.start()
+    with gevent.Timeout(10):
+        while not node.engine.is_full:
+            gevent.sleep(0.005)
+        node.files.full = False
+        while node.engine.wal.folder.spares < 1:
+            gevent.sleep(0.005)
+    assert node.failures == unexpected == []
+    maintenance.stop()
+    node.close()
 
 
 def test_a_full_collection_with_many_cells_is_short(tmp_path: Path) -> None:
