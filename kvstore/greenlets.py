@@ -30,13 +30,20 @@ MUCH = 32 * settings.KIB
 
 
 class _Incoming:
-    """What arrives on a socket. When the last look took all there was it waits before it looks again: to look in vain is a
-    system call and an exception, and would be every second one."""
+    """What arrives on a socket, for one greenlet. When the last look took all there was it waits before it looks again: to look
+    in vain is a system call and an exception, and would be every second one.
+
+    The loop goes on watching the socket from one wait to the next; to begin and to end that for each would cost more than
+    the reading.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._hub = gevent.get_hub()
         self._readable = self._hub.loop.io(fd, 1)  # 1: readable
+        self._watched = False
+        self._reader: Any = None
+        """The greenlet that waits, if it does."""
         self._dry = True
         self._closed = False
 
@@ -44,7 +51,7 @@ class _Incoming:
         """Wait for bytes, put them into `view`; how many, 0 at the end. `OSError`."""
         while True:
             if self._dry and not self._closed:
-                self._hub.wait(self._readable)
+                self._wait()
             if self._closed:
                 return 0  # also when it was closed while bytes were there: nobody could be answered
             try:
@@ -55,11 +62,36 @@ class _Incoming:
             self._dry = count < len(view)
             return count
 
+    def _wait(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._readable.start(self._arrived)
+        self._reader = gevent.getcurrent()
+        try:
+            self._hub.switch()
+        finally:
+            self._reader = None
+
+    def _arrived(self) -> None:
+        if self._reader is not None:
+            self._reader.switch()
+        else:
+            # it does something else meanwhile: the loop would call again and again
+            self._watched = False
+            self._readable.stop()
+
     def close(self, close_descriptor: Callable[[], None]) -> None:
         """Whoever waits gets the end; the descriptor is closed when the loop does not look at it any more. Before that its
         number must not become another file's."""
         self._closed = True
-        self._hub.cancel_waits_close_and_then((self._readable,), EOFError, close_descriptor)
+        self._hub.loop.run_callback(self._end, close_descriptor)
+
+    def _end(self, close_descriptor: Callable[[], None]) -> None:
+        self._readable.stop()
+        self._readable.close()
+        close_descriptor()
+        if self._reader is not None:
+            self._reader.switch()
 
 
 class Channel:

@@ -39,6 +39,7 @@ class Channel(Protocol):
 
     def read(self) -> list[tuple[list[Any], bytes]]: ...
     def send(self, parts: Sequence[Buffer], soon: bool = False) -> None: ...
+    def send_now(self, parts: Sequence[Buffer]) -> None: ...
     def close(self) -> None: ...
 
 
@@ -87,8 +88,13 @@ class _Session:
         """What was to leave together leaves."""
         bundling, self.bundling = self.bundling, {}
         self.bundling_size = 0
+        parts: list[Buffer] = []
         for (tablet, range_version), (ids, mutations) in bundling.items():
-            self.send(encode_write(tablet, range_version, ids, encode_head(mutations)), False)
+            parts += encode_write(tablet, range_version, ids, encode_head(mutations))
+        if self.channel is None:
+            self.send(parts, False)
+        elif parts:
+            self.channel.send_now(parts)
 
     def send(self, parts: Sequence[Buffer], soon: bool) -> None:
         if self.channel is not None:

@@ -46,6 +46,10 @@ class ThreadChannel:
         self._incoming.append(parts)
         self._send_queued()
 
+    def send_now(self, parts: Sequence[Buffer]) -> None:
+        """The same: nothing waits here for more to come."""
+        self.send(parts)
+
     def _send_queued(self) -> None:
         # a frame that is appended between the last look and the release is seen by the loop's own condition
         while self._incoming and not self.closed and self._sending.acquire(False):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import gevent
+import gevent.event
 import pytest
 from gevent import socket
 
@@ -106,6 +107,44 @@ def test_a_closed_channels_descriptor_is_nobody_elses_while_its_reader_has_not_w
     next_file = os.open(os.devnull, os.O_RDONLY)
     os.close(next_file)
     assert next_file == number, "it is free when nobody waits on it any more"
+
+
+def test_what_arrives_while_the_reader_is_busy_wakes_nobody_until_it_reads(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    channel, partner = Channel(pair[0], PARTNER, 0), Channel(pair[1], PARTNER, 0)
+    go_on = gevent.event.Event()
+    found: list[int] = []
+
+    def read() -> None:
+        while len(found) < 3:
+            found.extend(fields[1] for fields, _ in partner.read())
+            go_on.wait()
+
+    reader = gevent.spawn(read)
+    channel.send(small(0))
+    gevent.sleep(0.02)
+    channel.send(small(1))
+    gevent.sleep(0.02)
+    begun = gevent.get_hub().loop.iteration
+    gevent.sleep(0.05)
+    assert gevent.get_hub().loop.iteration - begun < 10, "the loop calls again and again for what nobody reads"
+    assert found == [0]
+    go_on.set()
+    channel.send(small(2))
+    reader.join(5)
+    assert found == [0, 1, 2]
+
+
+def test_a_reader_that_was_killed_is_not_woken(pair: tuple[socket.socket, socket.socket]) -> None:
+    channel, partner = Channel(pair[0], PARTNER, 0), Channel(pair[1], PARTNER, 0)
+    reader = gevent.spawn(partner.read)
+    gevent.sleep(0.01)
+    reader.kill()
+    channel.send(small(0))
+    gevent.sleep(0.01)
+    with gevent.Timeout(5):
+        assert partner.read()[0][0][1] == 0, "another may read in its place"
 
 
 def test_nothing_is_read_from_a_channel_once_it_is_closed(pair: tuple[socket.socket, socket.socket]) -> None:
