@@ -1,8 +1,9 @@
 """Dataclasses to msgpack arrays and back, with every type checked on the way in.
 
 A dataclass travels as the array of its fields in the order in which they are declared; so do the dataclasses inside it.
-What its annotations may say: `int`, `float`, `bool`, `str`, `bytes`, an `IntEnum`, another dataclass, `X | None`,
-`list[X]`, `tuple[X, ...]`, `tuple[X, Y, Z]`, `dict[X, Y]`, and `object` for plain data that is not looked into.
+What its annotations may say: `int`, `float`, `bool`, `str`, `bytes`, an `IntEnum`, another dataclass, a `NamedTuple` of
+plain values, `X | None`, `list[X]`, `tuple[X, ...]`, `tuple[X, Y, Z]`, `dict[X, Y]`, and `object` for plain data that is not
+looked into.
 
 The readers are made once for each type, when it is first asked for, so that a message costs no inspection of annotations.
 """
@@ -15,6 +16,7 @@ import typing
 from collections.abc import Callable
 from enum import IntEnum
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from kvstore.errors import BadRequest
@@ -50,14 +52,23 @@ def writer(kind: Any) -> Writer:
         return list if inner is _identity else lambda value: [inner(item) for item in value]
     if isinstance(kind, type) and issubclass(kind, IntEnum):
         return int
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return list
     return _identity
 
 
 def _dataclass_writer(kind: type) -> Writer:
     parts = [(name, writer(hint)) for name, hint in _fields(kind)]
+    if len(parts) < 2:
+        return lambda value: [part(getattr(value, name)) for name, part in parts]
+    take = attrgetter(*[name for name, _ in parts])
+    to_write = [(place, part) for place, (_, part) in enumerate(parts) if part is not _identity]
 
     def write(value: Any) -> list[Any]:
-        return [part(getattr(value, name)) for name, part in parts]
+        found = list(take(value))
+        for place, part in to_write:
+            found[place] = part(found[place])
+        return found
 
     return write
 
@@ -67,7 +78,9 @@ def reader(kind: Any) -> Reader:
     """A function that turns what msgpack carried into a value of annotation `kind`, or raises `Malformed`."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
-        return _dataclass_reader(typing.cast(type, kind))
+        return _record_reader(typing.cast(type, kind), [hint for _, hint in _fields(typing.cast(type, kind))])
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return _record_reader(kind, list(typing.get_type_hints(kind).values()))
     if origin in (typing.Union, types.UnionType):
         inner = reader(_not_none(arguments))
         return lambda value: None if value is None else inner(value)
@@ -124,12 +137,16 @@ def _enum_reader(kind: type[IntEnum]) -> Reader:
     return read
 
 
-def _dataclass_reader(kind: type) -> Reader:
-    parts = [reader(hint) for _, hint in _fields(kind)]
+def _record_reader(kind: type, hints: list[Any]) -> Reader:
+    """Of a dataclass or a `NamedTuple` with fields of these annotations."""
+    # a field of a plain type whose value is of exactly that type needs no reader
+    parts = [(hint, reader(hint)) for hint in hints]
 
     def read(value: Any) -> Any:
         if len(_checked(value, list)) != len(parts):
             raise Malformed(f"a {kind.__name__} has {len(parts)} fields, not {len(value)}")
-        return kind(*[part(item) for part, item in zip(parts, value, strict=True)])
+        return kind(
+            *[item if type(item) is hint else part(item) for (hint, part), item in zip(parts, value, strict=True)]
+        )
 
     return read

@@ -138,6 +138,8 @@ class Outbox:
                 self._parts.extendleft(reversed(batch))
                 return False
             self.size -= sent
+            if not self.size:
+                return True
             self._put_back(batch, sent)
         return True
 

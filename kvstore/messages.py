@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from kvstore.mutation import Bundle, Entry
 
 
-@dataclass(slots=True, frozen=True)
-class Member:
+class Member(NamedTuple):
     """One run of a node: a restart is a new incarnation, and an old one's messages are stragglers."""
 
     node: str

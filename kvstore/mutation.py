@@ -358,6 +358,11 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
         sizes = list(_SIZES.iter_unpack(view[_COUNTS.size : at]))
     except struct.error as error:
         raise BadRequest(f"not an entry: {error}") from error
+    mutations = heads = bulks = 0
+    for number, length, bulk_length in sizes:
+        mutations += number
+        heads += length
+        bulks += bulk_length
     outcomes = bytes(view[at : at + count])
     at += count
     failed: Sequence[int] = ()
@@ -367,9 +372,8 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
             raise BadRequest("not an entry: it ends early")
         failed = array("H", listed)
         at += 2 * count
-    bulk_start = bulk_at = at + sum([size[1] for size in sizes])
-    mutations = sum([size[0] for size in sizes])
-    if len(sizes) != bundles or mutations != count or bulk_at + sum([size[2] for size in sizes]) != len(view):
+    bulk_start = bulk_at = at + heads
+    if len(sizes) != bundles or mutations != count or bulk_start + bulks != len(view):
         raise BadRequest("not an entry: its numbers do not add up")
     found = []
     for number, length, bulk_length in sizes:

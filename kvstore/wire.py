@@ -346,9 +346,12 @@ def _read_entries(described: list[Any], bulk: Buffer) -> list[Entry]:
     entries: list[Entry] = []
     at = 0
     for item in described:
-        if type(item) is not list or len(item) != 3 or any(type(n) is not int or n < 0 for n in item):
+        try:
+            epoch, first, length = item
+        except (TypeError, ValueError) as error:
+            raise Malformed("an entry is described by its epoch, first sequence and length") from error
+        if not (type(epoch) is type(first) is type(length) is int and epoch >= 0 <= first and length >= 0):
             raise Malformed("an entry is described by its epoch, first sequence and length")
-        epoch, first, length = item
         if length > len(view) - at:
             raise Malformed("the bulk part ends before its entries do")
         entries.append(decode_entry(epoch, first, view[at : at + length]))

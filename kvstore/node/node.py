@@ -223,17 +223,17 @@ class Node:
             return
         if type(message) is not Append and type(message) is not Acknowledge:
             self.apply_behind()
-        if isinstance(message, Beacon):
-            self._beacon_came(message, now)
-            return
-        if isinstance(message, Grant):
-            for tablet in self._host.leases.granted(message):
-                leadership = self._replicas[tablet].leadership
-                if leadership is not None:
-                    leadership.lease_renewed(now)
-            return
-        if isinstance(message, Announce | Establish | PeerRefusal) and message.configuration is not None:
-            self._learn(message.configuration, now)
+            if isinstance(message, Beacon):
+                self._beacon_came(message, now)
+                return
+            if isinstance(message, Grant):
+                for tablet in self._host.leases.granted(message):
+                    leadership = self._replicas[tablet].leadership
+                    if leadership is not None:
+                        leadership.lease_renewed(now)
+                return
+            if isinstance(message, Announce | Establish | PeerRefusal) and message.configuration is not None:
+                self._learn(message.configuration, now)
         handler = HANDLERS[type(message)]
         replica = self._replicas.get(message.tablet)
         if self._heard.waiting and self._must_wait(message, replica):

@@ -259,8 +259,9 @@ class Replica:
         # the commit point that is *applied*, not the one that is known: a learner compares what it has applied with the
         # primary's cells, and replay must not be further than it was then
         lsn = self.host.engine.append_entry(self.tablet, entry, self.disk.commit)
-        self.last, self.last_epoch = entry.last, entry.epoch
-        self._unsynced.append((lsn, entry.last))
+        self.last = last = entry.last
+        self.last_epoch = entry.epoch
+        self._unsynced.append((lsn, last))
         self.host.logged(self)
 
     def begin_stream(self, start: int, start_epoch: int) -> None:
@@ -421,14 +422,15 @@ class Replica:
             return
         previous_epoch, previous = message.previous_epoch, message.previous
         for entry in message.entries:
-            if entry.last > self.last:
+            last = entry.last
+            if last > self.last:
                 if previous != self.last or previous_epoch != self.last_epoch or entry.first != self.last + 1:
                     self._missed_something(message)
                     return
                 self._log(entry)
-            elif entry.last <= self.durable:
+            elif last <= self.durable:
                 self._owes_answer = True  # it came again: the answer may have been lost
-            previous, previous_epoch = entry.last, entry.epoch
+            previous, previous_epoch = last, entry.epoch
         self._commit_told_with_entries(message.commit)
         if self._owes_answer:
             self._acknowledge()

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
 from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
-from kvstore.storage.crc import combined, crc32c, extended
+from kvstore.storage.crc import combined, crc32c
 from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, TooManyFiles, ValueMoved
 from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
 from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
@@ -37,6 +37,9 @@ from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
 from kvstore.storage.wal import Wal
+
+_new = tuple.__new__
+_ENTRY = int(Kind.ENTRY)
 
 HOLD = "HOLD"
 """File in the data folder: while another process has locked it, nothing there is removed (`kvstore.storage.backup`)."""
@@ -195,21 +198,21 @@ class Engine:
     def append_entry(self, tablet_id: int, entry: Entry, commit: int) -> int:
         """Log an entry behind the replica's last; the lsn at which it is durable. `commit`: the commit point known now.
 
-        Nothing is copied: the entry's buffers must stay as they are until then.
+        Large values are not copied: the entry's buffers must stay as they are until then.
         """
         replica = self.tablets[tablet_id]
         assert replica.learning is not Learning.DAMAGED, "a damaged replica takes no entries"
         assert replica.follows(entry), (entry.epoch, entry.first, replica.last_epoch, replica.last)
-        prefix = U64.pack(commit)
-        parts = entry.payload_parts
-        crc = extended(crc32c(prefix), parts[0])
-        if len(parts) > 1:
+        heads, *bulk = entry.payload_parts
+        front = b"".join((U64.pack(commit), heads))
+        crc = crc32c(front)
+        if bulk:
             crc = _with_bulk(crc, entry)
-        lsn = self.wal.append(Kind.ENTRY, tablet_id, entry.epoch, entry.first, [prefix, *parts], crc)
+        lsn = self.wal.append(_ENTRY, tablet_id, entry.epoch, entry.first, [front, *bulk], crc)
         segment, offset = self.wal.payload_at
-        payload = Position(segment, offset + U64.size)
-        place = Place(segment, payload.offset + entry.bulk_start)
-        position = Position(segment, offset - RECORD_HEADER)
+        payload = _new(Position, (segment, offset + U64.size))
+        place = _new(Place, (segment, offset + len(front)))
+        position = _new(Position, (segment, offset - RECORD_HEADER))
         replica.touched(position)
         replica.add(entry, place, position, payload)
         return lsn

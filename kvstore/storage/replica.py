@@ -21,6 +21,8 @@ from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import Position
 from kvstore.storage.tablet import Tablet
 
+_new = tuple.__new__
+
 
 class Learning(Enum):
     """Where a replica stands between damaged and whole."""
@@ -159,14 +161,14 @@ class DiskReplica:
         """An entry was logged. While learning its bulk parts are not kept in memory: the stream may be long."""
         if self.learning is Learning.HOLDING and self.held_from is None:
             self.held_from = entry.first - 1
-        length = entry.payload_size
-        has_bulk = length > entry.bulk_start
+        heads, *bulk = map(len, entry.payload_parts)
         held = self.learning is Learning.HOLDING
-        stripped = has_bulk and held
+        stripped = held and bool(bulk)
         kept = _without_bulk(entry) if stripped else entry
-        self.logged.append(Logged(kept, place, position, payload, length, stripped, held))
-        self.epoch = max(self.epoch, entry.epoch)
-        self.bytes_since_checkpoint += entry.bulk_start
+        self.logged.append(_new(Logged, (kept, place, position, payload, heads + sum(bulk), stripped, held)))
+        if entry.epoch > self.epoch:
+            self.epoch = entry.epoch
+        self.bytes_since_checkpoint += heads
 
     def cut(self, after: int) -> None:
         """Logged entries above sequence `after` never were."""

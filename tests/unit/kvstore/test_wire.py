@@ -81,6 +81,8 @@ def instances(kind: Any) -> st.SearchStrategy[Any]:
         return st.builds(
             typing.cast(type, kind), **{field.name: instances(hints[field.name]) for field in dataclasses.fields(kind)}
         )
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return st.builds(kind, **{name: instances(hint) for name, hint in typing.get_type_hints(kind).items()})
     if isinstance(kind, type) and issubclass(kind, IntEnum):
         return st.sampled_from(list(kind))
     plain = {
