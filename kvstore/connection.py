@@ -49,11 +49,10 @@ class FrameReader:
         Raises `EOFError` when the partner has closed, `OSError`, or `Malformed`: the connection is then of no more use.
         """
         while True:
-            frames = self._take()
-            if frames:
-                return frames
             if self._start == self._end:
                 self._start = self._end = 0
+            elif frames := self._take():
+                return frames
             elif self._end == READ_SIZE:
                 rest = self._end - self._start
                 self._view[:rest] = bytes(self._view[self._start : self._end])
@@ -146,8 +145,10 @@ class Outbox:
     def _batch(self) -> Sequence[Buffer]:
         """The next buffers for one system call, taken off the queue."""
         parts = self._parts
+        if len(parts) == 1:
+            return [parts.popleft()]
         if self.size <= _JOIN:
-            batch: Sequence[Buffer] = [b"".join(parts)] if len(parts) > 1 else [parts[0]]
+            batch = [b"".join(parts)]
             parts.clear()
             return batch
         small: list[Buffer] = []
