@@ -141,12 +141,12 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
         # It was dropped while the folder was being synced, knowing nothing of this one: the record of that must outlive it.
         engine.doomed.append(Doomed(engine.wal.appended, head.log_segment, path, replica.id))
         return
-    old = replica.checkpoint_file
+    old = None if replica.checkpoint_file is None else engine.checkpoint_path(replica.id, replica.checkpoint_file)
     replica.checkpoint_done(head, writer.bytes, segments, logged)
     engine.figures.checkpoints += 1
     engine.figures.checkpoint_bytes += writer.bytes
-    if old is not None:
-        yield lambda: engine.files.unlink(engine.checkpoint_path(replica.id, old))
+    if old is not None and engine.files.exists(old):  # one that was found damaged may be gone altogether
+        yield lambda: engine.files.unlink(old)
 
 
 def may_checkpoint(engine: Engine, replica: DiskReplica) -> bool:
