@@ -376,12 +376,18 @@ def test_a_tablet_that_was_dropped_or_begun_anew_meanwhile_is_not_blamed(how: st
 
 def test_a_damaged_value_that_became_anothers_by_a_split_meanwhile_is_that_ones_damage() -> None:
     engine = with_values()
-
-    def parted() -> None:
-        flip_value(engine, "row4")
-        split(engine, "row3")
-
-    meanwhile(engine, "row4", parted)
+    name = segment_name(place_of(engine, "row4").segment)
+    job = scrub(engine)
+    blocking = next(job)
+    while name not in str(getattr(blocking, "args", "")):
+        if blocking is not None:
+            blocking()
+        blocking = next(job)
+    flip_value(engine, "row4")
+    split(engine, "row3")
+    assert blocking is not None
+    blocking()
+    next(job)
     assert engine.tablets[1].intact
     assert engine.tablets[2].learning is Learning.DAMAGED
 
@@ -579,6 +585,22 @@ def test_everything_else_comes_first() -> None:
         run_to_end(engine, found[1])
     assert names[-1] == "scrub"
     assert names.count("scrub") == 1
+
+
+def test_compaction_comes_first_too() -> None:
+    clock = Clock()
+    engine = an_engine(clock=clock, checkpoint_log=100)
+    for i in range(36):
+        write(engine, [put("row", f"{i}", bytes([i]) * 1000)])
+    write(engine, [delete("row", f"{i}") for i in range(36) if i % 3])
+    checkpointed(engine)
+    clock.now += PERIOD
+    names = []
+    while (found := next_job(engine)) is not None:
+        names.append(found[0])
+        run_to_end(engine, found[1])
+    assert "compaction" in names
+    assert names.index("scrub") == len(names) - 1
 
 
 def test_the_figures_tell_how_far_it_is() -> None:
