@@ -81,7 +81,10 @@ class ScrubRound:
 
     def is_due(self, now: float, total: int) -> bool:
         """Whether the next slice is, where `total` bytes are stored."""
-        return total > 0 and now >= self._begins and (now - self._since) * self.bandwidth(total) >= self._owed
+        if total == 0 or now < self._begins:
+            return False
+        # what was read before most of it was deleted must not be waited for at the pace of the little that is left
+        return (now - self._since) * self.bandwidth(total) >= min(self._owed, total)
 
     def slice_ended(self, now: float, size: int, total: int) -> None:
         """A slice read `size` bytes. One that found less to read than it might have counts as a whole one: a store with

@@ -232,9 +232,12 @@ class Faults:
         return not tablets or any(set(self._cluster.holders(tablet)) <= {name} for tablet in tablets)
 
     def _damage_disk(self) -> None:
-        """As with a disk that is emptied; some of it is still good."""
+        """As with a disk that is emptied; some of it is still good. The process may go on, and find what lies still itself."""
         node = self._cluster.nodes[self._node().name]
         if self._is_needed(node.name):
+            return
+        if self._world.random.random() < 0.5:
+            self._cluster.damage_disk(node)
             return
         node.crash()
         self._cluster.damage_disk(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kvstore import settings
@@ -21,8 +22,10 @@ OPTIONS = EngineOptions(
     replay_most=64 * settings.KIB,
     replay_fair=32 * settings.KIB,
     spares=0,
+    scrub_period=7.0,
 )
-"""Small segments and frequent checkpoints: a few hundred writes turn everything over several times."""
+"""Small segments and frequent checkpoints: a few hundred writes turn everything over several times. All of it is read again
+every few seconds."""
 
 
 class WatchedEngine(Engine):
@@ -65,9 +68,10 @@ class RealDisk:
         self._engine: WatchedEngine | None = None
         self._damaged = False
 
-    def open(self) -> WatchedEngine:
+    def open(self, clock: Callable[[], float]) -> WatchedEngine:
         """The engine of a new process. (Its own id is made of chance that no seed rules.)"""
-        engine = WatchedEngine.open("/data", FaultyFiles(self._disk), OPTIONS)
+        options = replace(OPTIONS, clock=clock, time_of_day=clock)
+        engine = WatchedEngine.open("/data", FaultyFiles(self._disk), options)
         assert isinstance(engine, WatchedEngine)
         assert self._damaged or not engine.damage, engine.damage
         engine.store_id = self.store_id
@@ -89,7 +93,7 @@ class RealDisk:
         return self._engine.sync()
 
     def maintain(self) -> int:
-        """Checkpoints, compaction, segments that come free; up to where the log is on disk after that."""
+        """Checkpoints, compaction, segments that come free, a slice of the scrub; up to where the log is on disk after that."""
         assert self._engine is not None
         for _ in range(1000):
             found = next_job(self._engine)
@@ -104,8 +108,8 @@ class RealDisk:
         self._disk = self._disk.after_crash(chance)
 
     def damage(self, chance: random.Random) -> list[str]:
-        """Flip a bit, or a few, in checkpoints and the log while no process works on them; where. Not in the last segment:
-        there damage and a torn tail cannot always be told apart (`docs/storage.md`)."""
+        """Flip a bit, or a few, in checkpoints and the log; where. Not in the last segment: there damage and a torn tail cannot
+        always be told apart (`docs/storage.md`)."""
         names = self._disk.names
         checkpoints = sorted(name for name in names if name.endswith(".ckpt"))
         segments = sorted(name for name in names if name.endswith(".seg"))[:-1]
@@ -113,9 +117,12 @@ class RealDisk:
         for files in chance.choices((checkpoints, segments), k=chance.randint(1, 4)):
             if files:
                 name = chance.choice(files)
-                data = names[name].data
+                data, durable = names[name].data, names[name].durable
                 at = chance.randrange(min(len(data), chance.choice((1, 8)) * 16 * settings.KIB))
-                data[at] ^= 1 << chance.randrange(8)
+                bit = 1 << chance.randrange(8)
+                data[at] ^= bit
+                if at < len(durable):
+                    durable[at] ^= bit
                 hit.append(f"{name} at {at}")
         self._damaged |= bool(hit)
         return hit

@@ -561,6 +561,17 @@ def test_a_store_of_which_nothing_can_be_read_now_is_not_gone_through_without_en
     assert len(ended) <= 8
 
 
+def test_a_store_that_shrank_does_not_wait_for_what_it_was() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    a_round(engine)
+    write(engine, [delete(f"row{i}", c) for i in range(6) for c in ("c", "fill")])
+    write(engine, [put("row", "c", large(1))])
+    maintain(engine)
+    assert engine.figures.scrubbed_bytes > 10 * engine.stored_bytes
+    assert len(played(clock, engine, PERIOD, 0.25)) >= 6
+
+
 def test_a_node_that_starts_has_better_things_to_do() -> None:
     clock = Clock()
     engine = with_values(clock=clock)
