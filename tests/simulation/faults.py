@@ -34,7 +34,7 @@ class Faults:
             (1, self._pause_coordinator),
             (1, self._everything_down),
             (2, self._empty_disk),
-            (5 if cluster.real_engine else 0, self._damage_disk),
+            (12 if cluster.real_engine else 0, self._damage_disk),
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (12 if len(cluster.nodes) > 3 else 0, self._move),

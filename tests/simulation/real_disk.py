@@ -9,8 +9,10 @@ from typing import Any
 
 from kvstore import settings
 from kvstore.mutation import Entry
+from kvstore.storage.cell import BulkRef
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.replica import DiskReplica
+from kvstore.storage.segment import segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.upkeep import next_job, run_to_end
 from tests.faults.disk import FaultyDisk, FaultyFiles
@@ -117,12 +119,25 @@ class RealDisk:
         for files in chance.choices((checkpoints, segments), k=chance.randint(1, 4)):
             if files:
                 name = chance.choice(files)
-                data, durable = names[name].data, names[name].durable
-                at = chance.randrange(min(len(data), chance.choice((1, 8)) * 16 * settings.KIB))
-                bit = 1 << chance.randrange(8)
-                data[at] ^= bit
-                if at < len(durable):
-                    durable[at] ^= bit
-                hit.append(f"{name} at {at}")
+                at = chance.randrange(min(len(names[name].data), chance.choice((1, 8)) * 16 * settings.KIB))
+                hit.append(self._flip(chance, name, at))
+        for ref in chance.sample(still := self._still(), min(len(still), chance.randint(0, 2))):
+            name = f"/data/log/{segment_name(ref.segment)}"
+            hit.append(self._flip(chance, name, ref.offset + chance.randrange(ref.length)))
         self._damaged |= bool(hit)
         return hit
+
+    def _flip(self, chance: random.Random, name: str, at: int) -> str:
+        bit = 1 << chance.randrange(8)
+        for copy in (self._disk.names[name].data, self._disk.names[name].durable):
+            if at < len(copy):
+                copy[at] ^= bit
+        return f"{name} at {at}"
+
+    def _still(self) -> list[BulkRef]:
+        """Where large values lie that a running process does not touch."""
+        if self._engine is None:
+            return []
+        cells = (cell for _, replica in sorted(self._engine.tablets.items()) for _, _, cell in replica.tablet.scan())
+        values = (cell.value for cell in cells)
+        return [ref for ref in values if isinstance(ref, BulkRef) and ref.segment < self._engine.wal.folder.last]

@@ -105,7 +105,7 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         plan.split_above,
     )
     groups = [f"g{index}" for index in range(plan.groups)]
-    large = 0.5 if plan.quiet else 0.05
+    large = 0.5 if plan.quiet or plan.real_engine else 0.05
     clients = [Client(cluster, number + 1, groups, large=large) for number in range(plan.clients)]
     try:
         with _small_limits():
