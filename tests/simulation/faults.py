@@ -243,6 +243,13 @@ class Faults:
         self._cluster.damage_disk(node)
         self._later(0.1, 2.0, lambda: self._revive(node))
 
+    def flip_at_rest(self) -> None:
+        """Bits flip on a node when nobody reads or writes any more: only a scrub finds them."""
+        for node in self._cluster.nodes.values():
+            if self._cluster.real_engine and node.alive and not self._is_needed(node.name):
+                self._cluster.damage_disk(node)
+                return
+
     # ---------------------------------------------------------------- network
 
     def _block(self, pairs: list[tuple[str, str]]) -> None:

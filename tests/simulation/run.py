@@ -196,6 +196,7 @@ def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:
     # what was paused or slow when the faults ended may have cost a member its place since
     _wait_for_full_sets(cluster, plan)
     _wait_for_places(cluster, plan)
+    faults.flip_at_rest()
     _wait_until_all_is_read_again(cluster, plan)
     cluster.compare_copies()
 
