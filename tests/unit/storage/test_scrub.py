@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from kvstore.storage import scrubround
 from kvstore.storage.cell import BulkRef
 from kvstore.storage.compaction import compact
 from kvstore.storage.engine import Engine
+from kvstore.storage.options import scrub_period
 from kvstore.storage.replica import Learning
 from kvstore.storage.scrub import scrub
 from kvstore.storage.segment import segment_name
@@ -543,6 +545,13 @@ def test_the_pace_at_the_size_of_real_stores() -> None:
     assert 3 < days(20e9) < 4
     assert days(1e12) == pytest.approx(6.3)
     assert a_week.bandwidth(int(1e14)) == 8 << 20
+
+
+@pytest.mark.parametrize("text", ["a week", "", "nan", "inf", "0", "0.9", "-7"])
+def test_a_period_that_makes_no_sense_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"is not a number of seconds|is read again within 1 s or more"):
+        scrub_period(text)
+    assert scrub_period("86400") == DAY
 
 
 def test_an_empty_store_is_never_gone_through() -> None:
