@@ -53,6 +53,12 @@ class Node:
     """After how long what it held is rebuilt elsewhere; None when it is not gone, or that is never done."""
     longest_pause_ms: float | None = None
     """The longest that its event loop was kept from going round since it started; None when it does not say."""
+    scrub_percent: int | None = None
+    """How much of what it stores it has read again in the scrub's present round; None when it does not say."""
+    scrub_ended_s: float | None = None
+    """How long ago the last round ended; None when none has."""
+    scrub_damages: int = 0
+    """What it found damaged so, since it started."""
 
     @property
     def is_spare(self) -> bool:
@@ -235,6 +241,8 @@ def _node(raw: Mapping[str, Any]) -> Node:
             "learner_of",
         )
     }
+    told = raw.get("figures") or {}
+    ended = told.get("scrub_ended_s", -1)
     replica_of = raw.get("replica_of")
     state = NodeState(raw["state"])
     disk_free = raw.get("disk_free") or None  # 0: the node does not say; long before, it would refuse writes
@@ -248,7 +256,10 @@ def _node(raw: Mapping[str, Any]) -> Node:
         disabled=bool(raw.get("disabled", state in (NodeState.DISABLED, NodeState.DRAINING))),
         replica_of=None if replica_of is None else int(replica_of),
         rebuilt_in_s=_age(raw.get("rebuilt_in_s")),
-        longest_pause_ms=_age((raw.get("figures") or {}).get("longest_pause_ms")),
+        longest_pause_ms=_age(told.get("longest_pause_ms")),
+        scrub_percent=None if "scrub_round" not in told else int(told["scrub_round"] * 100),
+        scrub_ended_s=None if ended < 0 else ended,
+        scrub_damages=int(told.get("scrub_damages") or 0),
         **figures,
     )
 

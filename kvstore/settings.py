@@ -38,6 +38,11 @@ the small values twice, and a disk that got full would cost that node its part i
 LOG_SYNC = "kernel"
 """Who writes and syncs a node's log: `kernel`, `loop` or `thread` (`kvstore.storage.commit` says what each means)."""
 
+# --- the scrub
+SCRUB_PERIOD = 7 * 86_400.0
+"""Every large value and every checkpoint is read again within so long; a node may be told otherwise when it starts."""
+SCRUB_PERIOD_LEAST = 1.0
+
 # --- replication
 MIN_IN_SYNC = 1
 REPLICATION = 3

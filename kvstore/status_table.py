@@ -51,6 +51,7 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
         "cells",
         "bytes",
         "log",
+        "read again",
         "pause",
     ):
         table.add_column(heading, justify="left" if heading in ("node", "address", "state") else "right")
@@ -69,9 +70,19 @@ def _nodes(nodes: list[dict[str, Any]]) -> Table:
             f"{node['cells']:,}",
             human_size(node["bytes"]),
             human_size(node["log_bytes"]),
+            _scrub(node.get("figures", {})),
             f"{pause:.0f} ms" if (pause := node.get("figures", {}).get("longest_pause_ms")) is not None else "–",
         )
     return table
+
+
+def _scrub(figures: dict[str, float]) -> Text:
+    """How far the scrub's round is, and what it found damaged."""
+    if "scrub_round" not in figures:
+        return Text("–")
+    damages = int(figures.get("scrub_damages", 0))
+    words = f"{figures['scrub_round'] * 100:.0f} %"
+    return Text(f"{words}, {damages} damaged", "red") if damages else Text(words)
 
 
 def _state(node: dict[str, Any]) -> Text:

@@ -14,6 +14,7 @@ import re
 import secrets
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +129,14 @@ class Store:
 class StoreCluster(Store):
     """Coordinator and nodes, named as under the supervisor: coordinator, node1, node2, …"""
 
-    def __init__(self, folder: Path, nodes: int = 3, machines: Machines | None = None) -> None:
-        """Nothing runs yet. `folder`: for everything that it keeps. `machines`: where its processes are to run."""
+    def __init__(
+        self, folder: Path, nodes: int = 3, machines: Machines | None = None, node_options: Sequence[object] = ()
+    ) -> None:
+        """Nothing runs yet. `folder`: for everything that it keeps. `machines`: where its processes are to run.
+        `node_options`: what each node is told besides."""
         self.folder = folder
         self.machines = machines or Machines()
+        self._node_options = node_options
         self.port = free_port_block()
         self.coordinators = f"{self.machines.address('coordinator')}:{self.port}"
         self.key_file = folder / "cluster.key"
@@ -166,7 +171,18 @@ class StoreCluster(Store):
             creation = ["--nodes-expected", len(self.names) - 1, "--create-with", self.folder / "creation.json"]
             return ["-m", "kvstore", "coordinator", "--listen", self.address(name), *files, *creation]
         listen = ["--listen", self.address(name)]
-        return ["-m", "kvstore", "node", "--id", name, *listen, *files, "--coordinators", self.coordinators]
+        return [
+            "-m",
+            "kvstore",
+            "node",
+            "--id",
+            name,
+            *listen,
+            *files,
+            "--coordinators",
+            self.coordinators,
+            *self._node_options,
+        ]
 
     def pid(self, name: str) -> int:
         return self._processes[name].pid

@@ -36,7 +36,9 @@ from kvstore.node.node import Node
 from kvstore.node.peers import Peers
 from kvstore.storage.commit import GroupCommitter
 from kvstore.storage.engine import Engine
+from kvstore.storage.failures import Damage
 from kvstore.storage.maintenance import Maintenance, settle_collector
+from kvstore.storage.options import EngineOptions, scrub_period
 from kvstore.supervision import (
     PauseMeter,
     crash_on_error,
@@ -111,6 +113,7 @@ class NodeServer:
     def start(self) -> None:
         """Start serving."""
         self._engine.on_corrupt = self._damaged
+        self._engine.on_checkpoint_damaged = self._checkpoint_damaged
         self._committer.start()
         self._maintenance.start()
         spawn("listener", self._listener.run)
@@ -231,6 +234,9 @@ class NodeServer:
         self._node.replica_damaged(tablet, reason, clock.now())
         self._wake()
 
+    def _checkpoint_damaged(self, damage: Damage) -> None:
+        note(f"a checkpoint is damaged on disk and will be written anew from memory: {damage}")
+
     def _tick(self, now: float) -> None:
         self._node.tick(now)
         self._wake()
@@ -348,6 +354,13 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--key-file", required=True, metavar="FILE")
     parser.add_argument("--coordinators", default="127.0.0.1:7400", metavar="HOST:PORT,…")
     parser.add_argument("--pid-file", metavar="FILE")
+    parser.add_argument(
+        "--scrub-period",
+        metavar="SECONDS",
+        type=scrub_period,
+        default=settings.SCRUB_PERIOD,
+        help="everything on disk is read again, and its checksums verified, within so long (default: %(default)s, a week)",
+    )
     return parser.parse_args(argv)
 
 
@@ -358,7 +371,7 @@ def main(argv: list[str]) -> int:
     try:
         key = read_key(options.key_file)
         listen = parse_address(options.listen)
-        engine = Engine.open(options.data_dir)
+        engine = Engine.open(options.data_dir, options=EngineOptions(scrub_period=options.scrub_period))
         node = Node(
             options.id,
             engine,

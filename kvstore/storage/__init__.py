@@ -2,6 +2,6 @@
 
 Read in this order: `files` (the only door to the disk), `segment` (the log's format), `segments`, `wal` (the log), `cell`,
 `block`, `tablet` (cells in memory), `results`, `records` (what the engine logs), `checkpoint`, `manifest`, `replica`,
-`recovery`, `engine` (what others use), `upkeep`, `compaction` (background work, in slices), `commit` and `maintenance` (what
-drives it all in a server).
+`recovery`, `engine` (what others use), `upkeep`, `compaction`, `scrubround`, `scrub` (background work, in slices), `commit` and
+`maintenance` (what drives it all in a server).
 """

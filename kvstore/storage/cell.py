@@ -41,6 +41,10 @@ class BulkRef(NamedTuple):
     length: int
     crc32c: int
 
+    def fits(self, data: bytes) -> bool:
+        """Whether `data`, read there, is the value that was written."""
+        return len(data) == self.length and crc32c_value(data) == self.crc32c
+
 
 class StoredCell(tuple[bytes]):
     """One cell, as a light view of its packed bytes."""

@@ -194,30 +194,56 @@ class CheckpointWriter:
         return True
 
 
+class ChunkReader:
+    """Reads a checkpoint's chunks in order, and may be left between two of them and taken up again with another descriptor."""
+
+    def __init__(self, files: FileDoor, path: str) -> None:
+        """`path` is for reports."""
+        self.path = path
+        self.at = 0
+        """Where in the file it is."""
+        self.ended = False
+        """Whether all was read, and the file is whole."""
+        self._files = files
+        self._index = 0
+        self._crcs = 0
+
+    def chunks(self, fd: int) -> Iterator[tuple[int, bytes]]:
+        """(kind, payload) of the chunks that follow, each verified, and the file as a whole; `CorruptValue`, `FutureFormat`."""
+        if self.at == 0:
+            self._read_beginning(fd)
+        files, path = self._files, self.path
+        while True:
+            at = self.at
+            header = files.pread(fd, _CHUNK.size, at)
+            if len(header) < _CHUNK.size:
+                raise CorruptValue(path, at, "the checkpoint ends early")
+            crc, length, kind, number = _CHUNK.unpack(header)
+            payload = files.pread(fd, length, at + _CHUNK.size) if length <= files.size(fd) else b""
+            if len(payload) < length or extended(crc32c(header[4:]), payload) != crc or number != self._index:
+                raise CorruptValue(path, at, "a chunk of the checkpoint does not have its checksum")
+            if kind == FOOT and payload != msgpack.packb([self._index, self._crcs]):
+                raise CorruptValue(path, at, "the checkpoint is not the sum of its chunks")
+            self.at += _CHUNK.size + length
+            if kind == FOOT:
+                self.ended = True
+                return
+            self._crcs = extended(self._crcs, header[:4])
+            self._index += 1
+            yield kind, payload
+
+    def _read_beginning(self, fd: int) -> None:
+        start = self._files.pread(fd, _FILE.size, 0)
+        if len(start) < _FILE.size or crc32c(start[:12]) != _FILE.unpack(start)[2] or start[:8] != MAGIC:
+            raise CorruptValue(self.path, 0, "not a checkpoint, or its beginning is damaged")
+        if (version := _FILE.unpack(start)[1]) > FORMAT:
+            raise FutureFormat(f"{self.path} is in checkpoint format {version}; this version reads up to {FORMAT}")
+        self.at = _FILE.size
+
+
 def read_chunks(files: FileDoor, fd: int, path: str) -> Iterator[tuple[int, bytes]]:
     """(kind, payload) of every chunk, each verified, and the file as a whole; `CorruptValue`, `FutureFormat`."""
-    start = files.pread(fd, _FILE.size, 0)
-    if len(start) < _FILE.size or crc32c(start[:12]) != _FILE.unpack(start)[2] or start[:8] != MAGIC:
-        raise CorruptValue(path, 0, "not a checkpoint, or its beginning is damaged")
-    if (version := _FILE.unpack(start)[1]) > FORMAT:
-        raise FutureFormat(f"{path} is in checkpoint format {version}; this version reads up to {FORMAT}")
-    at, index, crcs = _FILE.size, 0, 0
-    while True:
-        header = files.pread(fd, _CHUNK.size, at)
-        if len(header) < _CHUNK.size:
-            raise CorruptValue(path, at, "the checkpoint ends early")
-        crc, length, kind, number = _CHUNK.unpack(header)
-        payload = files.pread(fd, length, at + _CHUNK.size) if length <= files.size(fd) else b""
-        if len(payload) < length or extended(crc32c(header[4:]), payload) != crc or number != index:
-            raise CorruptValue(path, at, "a chunk of the checkpoint does not have its checksum")
-        if kind == FOOT:
-            if payload != msgpack.packb([index, crcs]):
-                raise CorruptValue(path, at, "the checkpoint is not the sum of its chunks")
-            return
-        yield kind, payload
-        crcs = extended(crcs, header[:4])
-        index += 1
-        at += _CHUNK.size + length
+    return ChunkReader(files, path).chunks(fd)
 
 
 def load_checkpoint(files: FileDoor, path: str, results: ResultTable) -> tuple[Head, Tablet, int]:

@@ -81,7 +81,7 @@ def _move(
 ) -> Generator[Pause, None, None]:
     """Move what lives in one record."""
     for key, packed, value in _values(header, payload, generation, offset + RECORD_HEADER):
-        replica = _owner(engine, header.tablet, generation, key, packed)
+        replica = owner(engine, header.tablet, generation, key, packed)
         if replica is None:
             continue
         _, placed = engine.log_cells(Kind.MOVED, replica.id, [(key, packed)], [value])
@@ -92,7 +92,7 @@ def _move(
         yield None
 
 
-def _owner(engine: Engine, written_by: int, generation: int, key: bytes, packed: bytes) -> DiskReplica | None:
+def owner(engine: Engine, written_by: int, generation: int, key: bytes, packed: bytes) -> DiskReplica | None:
     """Whose cell this is: that of the tablet which wrote it, or of one that was split off since; None: nobody's any more."""
     first = engine.tablets.get(written_by)
     if first is not None and first.tablet.packed(key) == packed:

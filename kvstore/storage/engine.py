@@ -6,6 +6,7 @@
       store           who the folder is, and where replay begins (`kvstore.storage.manifest`)
       log/            segments of the write-ahead log (`kvstore.storage.segment`)
       checkpoints/    one per tablet (`kvstore.storage.checkpoint`)
+      scrub           how far the scrub is (`kvstore.storage.scrubround`)
 
 The engine is synchronous and knows no greenlets: everything logged is durable after `sync`; `kvstore.storage.commit`
 and `kvstore.storage.maintenance` drive it in a server. It is not thread-safe; `Wal.write` alone may run in a thread.
@@ -35,6 +36,7 @@ from kvstore.storage.options import EngineOptions, UpkeepFigures
 from kvstore.storage.records import U64, Kind, encode_cells, encode_range
 from kvstore.storage.replica import DiskReplica, Learning
 from kvstore.storage.results import ResultTable
+from kvstore.storage.scrubround import ScrubRound, read_place
 from kvstore.storage.segment import RECORD_HEADER, Position, segment_name
 from kvstore.storage.wal import Wal
 
@@ -43,6 +45,8 @@ _ENTRY = int(Kind.ENTRY)
 
 HOLD = "HOLD"
 """File in the data folder: while another process has locked it, nothing there is removed (`kvstore.storage.backup`)."""
+
+NOT_ITS_CHECKSUM = "a value does not have its checksum"
 
 
 class Doomed(NamedTuple):
@@ -71,6 +75,7 @@ class Engine:
         self.damage: list[Damage] = []
         """What was found damaged, at opening or since."""
         self.on_corrupt: Callable[[int, str], None] = lambda tablet, why: None
+        self.on_checkpoint_damaged: Callable[[Damage], None] = lambda damage: None
         self.wal = Wal.open(files, f"{folder}/log", options.wal)
         self.next_checkpoint = 1
         self.doomed: list[Doomed] = []
@@ -81,6 +86,7 @@ class Engine:
         self._lock = lock
         self._full = False
         self.figures = UpkeepFigures()
+        self.scrub_round = ScrubRound(options.scrub_period, options.clock(), read_place(files, folder))
 
     @classmethod
     def open(cls, data_dir: str, files: FileDoor | None = None, options: EngineOptions | None = None) -> Engine:
@@ -180,6 +186,10 @@ class Engine:
         _check_cut(replica, end, range_version)
         replica.narrow(end, range_version)
         return self._log(Kind.NARROW, tablet_id, first=replica.commit, parts=[encode_range(*replica.range)])
+
+    def split_off(self, tablet_id: int) -> list[DiskReplica]:
+        """The replicas without a checkpoint of their own that replay makes from this tablet's."""
+        return [replica for replica in self.tablets.values() if tablet_id in replica.sources]
 
     def new_replica(self, tablet_id: int) -> DiskReplica:
         """An empty replica that is not in `tablets` yet."""
@@ -340,18 +350,31 @@ class Engine:
         except OSError as error:
             if error.errno in TOO_MANY_FILES:  # says nothing of the value: no reason to throw the replica away
                 raise TooManyFiles(f"{segment_name(ref.segment)} cannot be opened: {error.strerror}") from error
-            raise self._corrupt(ref, f"cannot be read: {error}") from error
-        if len(data) != ref.length or crc32c(data) != ref.crc32c:
-            raise self._corrupt(ref, "a value does not have its checksum")
+            raise self.value_damaged(ref, f"cannot be read: {error}") from error
+        if not ref.fits(data):
+            raise self.value_damaged(ref, NOT_ITS_CHECKSUM)
         return data
 
-    def _corrupt(self, ref: BulkRef, what: str) -> CorruptValue:
+    def value_damaged(self, ref: BulkRef, what: str) -> CorruptValue:
+        """What to raise when the bytes of a value are not those that were written. Whose cells point there is damaged."""
         name = f"log/{segment_name(ref.segment)}"
         for tablet_id, replica in self.tablets.items():
             if replica.refers_into(ref.segment, ref.offset, ref.offset + 1):
                 self.damage.append(Damage(name, ref.offset, tablet_id, what))
                 self.mark_damaged(tablet_id, f"{name} at byte {ref.offset}: {what}")
         return CorruptValue(name, ref.offset, what)
+
+    def checkpoint_damaged(self, damage: Damage) -> None:
+        """The checkpoint of tablet `damage.tablet` turned out to be damaged on disk, while the cells are whole in memory.
+
+        It, and what was split off it and has none, needs another checkpoint as soon as may be (`kvstore.storage.upkeep`).
+        """
+        assert damage.tablet is not None
+        self.damage.append(damage)
+        for replica in (self.tablets.get(damage.tablet), *self.split_off(damage.tablet)):
+            if replica is not None:
+                replica.checkpoint_damaged = True
+        self.on_checkpoint_damaged(damage)
 
     def damage_in_segment(self, generation: int, damage: Damage) -> None:
         """Bytes of a segment turned out to be damaged: every replica that may have a value there is."""
@@ -418,6 +441,11 @@ class Engine:
         segment, offset = self.wal.payload_at
         return Position(segment, offset - RECORD_HEADER)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that a round of the scrub reads: large values that cells point to, and checkpoints."""
+        return sum(sum(r.tablet.bulk_bytes.values()) + r.checkpoint_bytes for r in self.tablets.values())
+
     def metrics(self) -> dict[str, float]:
         """Figures for heartbeats and charts: counts, bytes, ratios."""
         wal, folder = self.wal.figures, self.wal.folder
@@ -439,6 +467,10 @@ class Engine:
             "checkpoints_failed": self.figures.checkpoints_failed,
             "segments_freed": self.figures.segments_freed,
             "compacted_bytes": self.figures.compacted_bytes,
+            "scrubbed_bytes": self.figures.scrubbed_bytes,
+            "scrub_round": self.scrub_round.progress(self.stored_bytes),
+            "scrub_ended_s": self.scrub_round.since_ended(self.options.time_of_day()),
+            "scrub_damages": self.figures.scrub_damages,
             "longest_slice_ms": self.figures.longest_slice * 1000,
             "damaged": sum(not r.intact for r in self.tablets.values()),
         }

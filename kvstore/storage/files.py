@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 from collections.abc import Sequence
 from typing import Protocol
@@ -58,8 +59,8 @@ class FileDoor(Protocol):
     def kernel_sync(self) -> KernelSync | None:
         """A way to sync without waiting in the process (see `kvstore.storage.kernelsync`); None where there is none."""
 
-    def forget(self, fd: int) -> None:
-        """Drop the file's clean pages from memory, so that the next read comes from disk."""
+    def forget(self, fd: int, offset: int = 0, length: int = 0) -> None:
+        """Drop clean pages of these bytes from memory (length 0: to the end), so that the next read of them comes from disk."""
 
     def rename(self, old: str, new: str) -> None:
         """Give the file another name, replacing what had it."""
@@ -149,9 +150,11 @@ class Files:
         except OSError:
             return None
 
-    def forget(self, fd: int) -> None:
+    def forget(self, fd: int, offset: int = 0, length: int = 0) -> None:
         """See `FileDoor.forget`."""
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        begin = offset // mmap.PAGESIZE * mmap.PAGESIZE  # the kernel keeps a page of which only a part is named
+        end = -(-(offset + length) // mmap.PAGESIZE) * mmap.PAGESIZE
+        os.posix_fadvise(fd, begin, end - begin if length else 0, os.POSIX_FADV_DONTNEED)
 
     def rename(self, old: str, new: str) -> None:
         """See `FileDoor.rename`."""

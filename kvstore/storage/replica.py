@@ -85,6 +85,9 @@ class DiskReplica:
         self.checkpoint: Head | None = None
         self.checkpoint_file: int | None = None
         """The number of its newest checkpoint in the folder, which may be one that cannot be read."""
+        self.checkpoint_damaged = False
+        """Its checkpoint, or that of one that it was split off and still depends on, is damaged on disk: it needs another, for
+        replay would find the damage; until then it is whole in memory only."""
         self.checkpoint_segments: frozenset[int] = frozenset()
         """Segments that the durable checkpoint's bulk cells point into."""
         self.checkpoint_bytes = 0
@@ -145,6 +148,7 @@ class DiskReplica:
         """The checkpoint of the last snapshot is durable; `logged_bytes` is what had been counted at the snapshot."""
         self.checkpoint, self.checkpoint_bytes, self.checkpoint_segments = head, size, segments
         self.checkpoint_file = head.number
+        self.checkpoint_damaged = False
         self.dirty_from = self.dirty_since_snapshot
         self.bytes_since_checkpoint -= logged_bytes
         self.sources = frozenset()
@@ -190,6 +194,7 @@ class DiskReplica:
         """It was just split off `parent`: until it has a checkpoint, it is what that one's checkpoint and log make it."""
         self.sources = parent.sources | {parent.id}
         self.dirty_from = self.dirty_since_snapshot = parent.dirty_from
+        self.checkpoint_damaged = parent.checkpoint_damaged
         self.checkpoint_segments = parent.checkpoint_segments
         self.bytes_since_checkpoint = parent.bytes_since_checkpoint
 

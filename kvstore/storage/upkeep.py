@@ -1,4 +1,5 @@
-"""Background work on an engine: checkpoints, dropping of log, spare segments. Compaction is in `kvstore.storage.compaction`.
+"""Background work on an engine: checkpoints, dropping of log, spare segments. Compaction is in
+`kvstore.storage.compaction`, the scrub in `kvstore.storage.scrub`.
 
 Each job is a generator: a step is a few milliseconds at most, and yields a blocking call (a sync) to be made before the next
 step, or None. What that call raises is thrown into the generator. `next_job` names what is most worth doing. Nothing here knows
@@ -22,6 +23,7 @@ from kvstore.storage.failures import CorruptValue, DiskFailed
 from kvstore.storage.files import TOO_MANY_FILES
 from kvstore.storage.manifest import Manifest, write_manifest
 from kvstore.storage.replica import DiskReplica
+from kvstore.storage.scrub import scrub, scrub_due
 from kvstore.storage.segment import FIRST_RECORD, Position
 from kvstore.storage.segments import NO_ROOM
 
@@ -53,6 +55,8 @@ def next_job(engine: Engine) -> tuple[str, Job] | None:
     victim = None if engine.is_full else compaction_due(engine)
     if victim is not None:
         return "compaction", compact(engine, victim)
+    if scrub_due(engine):
+        return "scrub", scrub(engine)
     return None
 
 
@@ -137,27 +141,22 @@ def checkpoint(engine: Engine, replica: DiskReplica) -> Job:
         # It was dropped while the folder was being synced, knowing nothing of this one: the record of that must outlive it.
         engine.doomed.append(Doomed(engine.wal.appended, head.log_segment, path, replica.id))
         return
-    old = replica.checkpoint_file
+    old = None if replica.checkpoint_file is None else engine.checkpoint_path(replica.id, replica.checkpoint_file)
     replica.checkpoint_done(head, writer.bytes, segments, logged)
     engine.figures.checkpoints += 1
     engine.figures.checkpoint_bytes += writer.bytes
-    if old is not None:
-        yield lambda: engine.files.unlink(engine.checkpoint_path(replica.id, old))
-
-
-def split_off(engine: Engine, tablet_id: int) -> list[DiskReplica]:
-    """The replicas without a checkpoint of their own that replay makes from this tablet's."""
-    return [replica for replica in engine.tablets.values() if tablet_id in replica.sources]
+    if old is not None and engine.files.exists(old):  # one that was found damaged may be gone altogether
+        yield lambda: engine.files.unlink(old)
 
 
 def may_checkpoint(engine: Engine, replica: DiskReplica) -> bool:
     """Whether a checkpoint may be made: nothing in its state, nor in that of others, needs the one before."""
-    return replica.may_checkpoint and not split_off(engine, replica.id)
+    return replica.may_checkpoint and not engine.split_off(replica.id)
 
 
 def _first_to_do(engine: Engine, replica: DiskReplica) -> DiskReplica | None:
     """Whose checkpoint comes first if this one's is due: of what was split off it, and has none; None: it has to wait."""
-    waited_for = split_off(engine, replica.id)
+    waited_for = engine.split_off(replica.id)
     if not waited_for:
         return replica if replica.may_checkpoint else None
     return next(filter(None, (_first_to_do(engine, other) for other in waited_for)), None)
@@ -207,6 +206,7 @@ def _checkpoint_due(engine: Engine) -> DiskReplica | None:
 
 def _worth_a_checkpoint(engine: Engine) -> Iterator[DiskReplica]:
     options = engine.options
+    yield from (replica for replica in engine.tablets.values() if replica.checkpoint_damaged)
     intact = [r for r in engine.tablets.values() if r.may_checkpoint and r.dirty_from is not None]
     for replica in intact:
         if replica.bytes_since_checkpoint >= max(options.checkpoint_log, replica.checkpoint_bytes):
@@ -290,7 +290,7 @@ def release(engine: Engine) -> Job:
 
 def _removable(engine: Engine) -> list[Doomed]:
     """Checkpoints of dropped tablets that nobody needs: their dropping is durable, and so is all that was split off them."""
-    return [d for d in engine.doomed if d.lsn <= engine.wal.synced and not split_off(engine, d.tablet)]
+    return [d for d in engine.doomed if d.lsn <= engine.wal.synced and not engine.split_off(d.tablet)]
 
 
 def _remove_doomed(engine: Engine) -> Job:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvstore import settings
+
 from .errors import CannotStart
 
 DEFAULT_NODES = 3
@@ -27,6 +29,8 @@ class ClusterOptions:
     coordinator_port: int = DEFAULT_COORDINATOR_PORT
     rebuild_after: str | None = None
     """As `python -m kvstore rebuild-after` takes it; None: as it was."""
+    scrub_period: float = settings.SCRUB_PERIOD
+    """Seconds within which each node reads everything on its disk again."""
 
 
 def settled_size(options: ClusterOptions, made_nodes: int | None, made_replication: int | None) -> tuple[int, int]:

@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 
+from kvstore import settings
+
 from .data_folder import DataFolder
 from .ports import LOOPBACK, Ports
 
@@ -39,11 +41,17 @@ class ProcessSpec:
     address: tuple[str, int]
 
 
-def plan(folder: DataFolder, ports: Ports, bind: str, rebuild_after: str | None = None) -> list[ProcessSpec]:
+def plan(
+    folder: DataFolder,
+    ports: Ports,
+    bind: str,
+    rebuild_after: str | None = None,
+    scrub_period: float = settings.SCRUB_PERIOD,
+) -> list[ProcessSpec]:
     """All processes of a cluster, with their names as pid files and the console use them. `rebuild_after`: what the coordinator
-    is told, if anything."""
+    is told, if anything; `scrub_period`: what the nodes are."""
     store = [_coordinator(folder, ports, rebuild_after)]
-    store += [_node(folder, ports, number) for number in range(1, len(ports.nodes) + 1)]
+    store += [_node(folder, ports, number, scrub_period) for number in range(1, len(ports.nodes) + 1)]
     fronts = [_frontend(folder, ports, number) for number in range(1, len(ports.frontends) + 1)]
     return [*store, *fronts, _balancer(folder, ports, bind)]
 
@@ -82,7 +90,7 @@ def _coordinator(folder: DataFolder, ports: Ports, rebuild_after: str | None) ->
     return ProcessSpec(name, Kind.COORDINATOR, command, address)
 
 
-def _node(folder: DataFolder, ports: Ports, number: int) -> ProcessSpec:
+def _node(folder: DataFolder, ports: Ports, number: int, scrub_period: float) -> ProcessSpec:
     name, port = f"node{number}", ports.nodes[number - 1]
     command = _python(
         "kvstore", "node",
@@ -91,6 +99,7 @@ def _node(folder: DataFolder, ports: Ports, number: int) -> ProcessSpec:
         "--data-dir", folder.data(name),
         "--key-file", folder.cluster_key,
         "--coordinators", f"{LOOPBACK}:{ports.coordinator}",
+        "--scrub-period", f"{scrub_period:g}",
         "--pid-file", folder.pid_file(name),
     )  # fmt: skip
     return ProcessSpec(name, Kind.NODE, command, (LOOPBACK, port))

@@ -98,7 +98,7 @@ def prepare(options: ClusterOptions, folder: DataFolder) -> Cluster:
     record.nodes, record.replication = nodes, replication
     record.url, record.coordinators = cluster.url, cluster.coordinators
     record.balancer_status = f"{LOOPBACK}:{ports.status}"
-    cluster.specs = plan(folder, ports, options.bind, options.rebuild_after)
+    cluster.specs = plan(folder, ports, options.bind, options.rebuild_after, options.scrub_period)
     record.addresses = {spec.name: f"{spec.address[0]}:{spec.address[1]}" for spec in cluster.specs}
     folder.write_record(record)
     creation = json.dumps(tablets.creation(replication), indent=2).encode() + b"\n"

@@ -271,7 +271,7 @@ class FaultyFiles:
     def kernel_sync(self) -> None:
         """This disk is not the kernel's."""
 
-    def forget(self, fd: int) -> None:
+    def forget(self, fd: int, offset: int = 0, length: int = 0) -> None:
         self._enter("forget", self._path(fd))()
 
     def rename(self, old: str, new: str) -> None:

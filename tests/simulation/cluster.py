@@ -9,10 +9,11 @@ from typing import Any
 from kvstore import control, messages
 from kvstore.coordinator.creation import Creation
 from kvstore.messages import Configuration, Member
+from kvstore.storage.failures import CorruptValue
 from kvstore.storage.replica import DiskReplica, Learning
 from tests.simulation.machines import CoordinatorMachine, NodeMachine
 from tests.simulation.network import Network
-from tests.simulation.real_disk import RealDisk
+from tests.simulation.real_disk import RealDisk, WatchedEngine
 from tests.simulation.world import World
 
 GROUP_RULE = r"[^:]*"
@@ -279,7 +280,7 @@ class Cluster:
         return found
 
     def damage_disk(self, node: NodeMachine) -> None:
-        """Bits flip in the files of a node that is down: what its former runs held may be gone."""
+        """Bits flip in the files of a node: what its runs until now held may be gone."""
         assert isinstance(node.disk, RealDisk)
         hit = node.disk.damage(self.world.random)
         if hit:
@@ -319,18 +320,34 @@ class Cluster:
         """Whether some tablet's every copy is gone with its disk: what was the last one was emptied, or is damaged."""
         return any(c.in_sync and not self.holders(tablet) for tablet, c in self.configurations.items())
 
+    def engines(self) -> list[WatchedEngine]:
+        """The real engines of all nodes that live, if there are such."""
+        return [node.engine for node in self.nodes.values() if isinstance(node.engine, WatchedEngine) and node.alive]
+
     def compare_copies(self) -> None:
-        """At rest, all replicas of a tablet are equal: cells, results, and that they are intact."""
+        """At rest, all replicas of a tablet are equal: cells, results, and that they are intact. Large values are read, and are
+        right, for all have been read again since the faults ended."""
         for configuration in self.configurations.values():
             found = set()
             for name in configuration.replicas:
                 replica = self.nodes[name].engine.tablets[configuration.tablet]  # type: ignore[union-attr]
                 if not replica.intact:
                     raise Broken(f"{name}: tablet {configuration.tablet} is not intact at rest")
+                if self.real_engine:
+                    self._read_all(name, configuration.tablet)
                 found.add((replica.commit, replica.tablet.digest, replica.results.encode()))
             if len(found) != 1:
                 short = [(commit, digest) for commit, digest, _ in found]
                 raise Broken(f"tablet {configuration.tablet}: the replicas differ at rest: {short}")
+
+    def _read_all(self, name: str, tablet: int) -> None:
+        engine = self.nodes[name].engine
+        assert engine is not None
+        for row, column, cell in engine.tablets[tablet].tablet.scan():
+            try:
+                engine.read(cell)
+            except CorruptValue as error:
+                raise Broken(f"{name}: {row}, {column} of tablet {tablet} lies damaged at rest: {error}") from error
 
 
 def overlap(one: Configuration, other: Configuration) -> bool:

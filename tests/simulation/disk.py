@@ -30,7 +30,7 @@ class SimulatedDisk:
         self.records: list[tuple[str, int, tuple[Any, ...]]] = []
         self.durable = 0
 
-    def open(self) -> SimulatedEngine:
+    def open(self, clock: Callable[[], float]) -> SimulatedEngine:
         """The engine of a new process."""
         return SimulatedEngine(self)
 

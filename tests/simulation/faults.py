@@ -34,7 +34,7 @@ class Faults:
             (1, self._pause_coordinator),
             (1, self._everything_down),
             (2, self._empty_disk),
-            (5 if cluster.real_engine else 0, self._damage_disk),
+            (12 if cluster.real_engine else 0, self._damage_disk),
             (2, self._disable),
             (12 if cluster.rebuild_after is not None else 0, self._stay_away),
             (12 if len(cluster.nodes) > 3 else 0, self._move),
@@ -232,13 +232,23 @@ class Faults:
         return not tablets or any(set(self._cluster.holders(tablet)) <= {name} for tablet in tablets)
 
     def _damage_disk(self) -> None:
-        """As with a disk that is emptied; some of it is still good."""
+        """As with a disk that is emptied; some of it is still good. The process may go on, and find what lies still itself."""
         node = self._cluster.nodes[self._node().name]
         if self._is_needed(node.name):
+            return
+        if self._world.random.random() < 0.5:
+            self._cluster.damage_disk(node)
             return
         node.crash()
         self._cluster.damage_disk(node)
         self._later(0.1, 2.0, lambda: self._revive(node))
+
+    def flip_at_rest(self) -> None:
+        """Bits flip on a node when nobody reads or writes any more: only a scrub finds them."""
+        for node in self._cluster.nodes.values():
+            if self._cluster.real_engine and node.alive and not self._is_needed(node.name):
+                self._cluster.damage_disk(node)
+                return
 
     # ---------------------------------------------------------------- network
 

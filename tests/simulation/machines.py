@@ -46,7 +46,7 @@ class NodeMachine(Machine):
     # ---------------------------------------------------------------- life
 
     def make_process(self) -> Node:
-        self.engine = self.disk.open()
+        self.engine = self.disk.open(lambda: self.clock)
         self.engine.on_moved = lambda tablet, replica: self.cluster.moved(self, tablet, replica)
         for tablet, replica in self.engine.tablets.items():
             self.cluster.moved(self, tablet, replica)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from kvstore import settings
 from kvstore.mutation import Entry
+from kvstore.storage.cell import BulkRef
 from kvstore.storage.engine import Engine, EngineOptions
 from kvstore.storage.replica import DiskReplica
+from kvstore.storage.segment import segment_name
 from kvstore.storage.segments import WalOptions
 from kvstore.storage.upkeep import next_job, run_to_end
 from tests.faults.disk import FaultyDisk, FaultyFiles
@@ -21,8 +24,10 @@ OPTIONS = EngineOptions(
     replay_most=64 * settings.KIB,
     replay_fair=32 * settings.KIB,
     spares=0,
+    scrub_period=7.0,
 )
-"""Small segments and frequent checkpoints: a few hundred writes turn everything over several times."""
+"""Small segments and frequent checkpoints: a few hundred writes turn everything over several times. All of it is read again
+every few seconds."""
 
 
 class WatchedEngine(Engine):
@@ -65,9 +70,10 @@ class RealDisk:
         self._engine: WatchedEngine | None = None
         self._damaged = False
 
-    def open(self) -> WatchedEngine:
+    def open(self, clock: Callable[[], float]) -> WatchedEngine:
         """The engine of a new process. (Its own id is made of chance that no seed rules.)"""
-        engine = WatchedEngine.open("/data", FaultyFiles(self._disk), OPTIONS)
+        options = replace(OPTIONS, clock=clock, time_of_day=clock)
+        engine = WatchedEngine.open("/data", FaultyFiles(self._disk), options)
         assert isinstance(engine, WatchedEngine)
         assert self._damaged or not engine.damage, engine.damage
         engine.store_id = self.store_id
@@ -89,7 +95,7 @@ class RealDisk:
         return self._engine.sync()
 
     def maintain(self) -> int:
-        """Checkpoints, compaction, segments that come free; up to where the log is on disk after that."""
+        """Checkpoints, compaction, segments that come free, a slice of the scrub; up to where the log is on disk after that."""
         assert self._engine is not None
         for _ in range(1000):
             found = next_job(self._engine)
@@ -104,8 +110,8 @@ class RealDisk:
         self._disk = self._disk.after_crash(chance)
 
     def damage(self, chance: random.Random) -> list[str]:
-        """Flip a bit, or a few, in checkpoints and the log while no process works on them; where. Not in the last segment:
-        there damage and a torn tail cannot always be told apart (`docs/storage.md`)."""
+        """Flip a bit, or a few, in checkpoints and the log; where. Not in the last segment: there damage and a torn tail cannot
+        always be told apart (`docs/storage.md`)."""
         names = self._disk.names
         checkpoints = sorted(name for name in names if name.endswith(".ckpt"))
         segments = sorted(name for name in names if name.endswith(".seg"))[:-1]
@@ -113,9 +119,25 @@ class RealDisk:
         for files in chance.choices((checkpoints, segments), k=chance.randint(1, 4)):
             if files:
                 name = chance.choice(files)
-                data = names[name].data
-                at = chance.randrange(min(len(data), chance.choice((1, 8)) * 16 * settings.KIB))
-                data[at] ^= 1 << chance.randrange(8)
-                hit.append(f"{name} at {at}")
+                at = chance.randrange(min(len(names[name].data), chance.choice((1, 8)) * 16 * settings.KIB))
+                hit.append(self._flip(chance, name, at))
+        for ref in chance.sample(still := self._still(), min(len(still), chance.randint(0, 2))):
+            name = f"/data/log/{segment_name(ref.segment)}"
+            hit.append(self._flip(chance, name, ref.offset + chance.randrange(ref.length)))
         self._damaged |= bool(hit)
         return hit
+
+    def _flip(self, chance: random.Random, name: str, at: int) -> str:
+        bit = 1 << chance.randrange(8)
+        for copy in (self._disk.names[name].data, self._disk.names[name].durable):
+            if at < len(copy):
+                copy[at] ^= bit
+        return f"{name} at {at}"
+
+    def _still(self) -> list[BulkRef]:
+        """Where large values lie that a running process does not touch."""
+        if self._engine is None:
+            return []
+        cells = (cell for _, replica in sorted(self._engine.tablets.items()) for _, _, cell in replica.tablet.scan())
+        values = (cell.value for cell in cells)
+        return [ref for ref in values if isinstance(ref, BulkRef) and ref.segment < self._engine.wal.folder.last]

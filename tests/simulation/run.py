@@ -1,8 +1,8 @@
 """One run: a cluster, clients, faults for a while, then peace; and the judgement.
 
 What is judged: every group's history is linearizable; whoever applies a sequence has the same cells after it; never can two
-nodes answer for a tablet at one instant; once the faults stop the clients get on, every replica comes back into the set, and
-all are equal.
+nodes answer for a tablet at one instant; once the faults stop the clients get on, every replica comes back into the set, all
+are equal, and no large value lies damaged anywhere.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from kvstore import settings
 from kvstore.node import catchup, comparison, pace, reads
+from kvstore.storage import scrub, scrubround
 from tests.simulation.checker import first_contradiction
 from tests.simulation.clients import Client
 from tests.simulation.cluster import Broken, Cluster
@@ -104,7 +105,7 @@ def run(seed: int, plan: Plan | None = None) -> Outcome:
         plan.split_above,
     )
     groups = [f"g{index}" for index in range(plan.groups)]
-    large = 0.5 if plan.quiet else 0.05
+    large = 0.5 if plan.quiet or plan.real_engine else 0.05
     clients = [Client(cluster, number + 1, groups, large=large) for number in range(plan.clients)]
     try:
         with _small_limits():
@@ -153,6 +154,9 @@ def _small_limits() -> Iterator[None]:
         (catchup, "SETTLED_AT_ONCE", 2),
         (pace, "COPY_RATE", 20 * settings.BULK_VALUE),
         (pace, "COPY_BURST", settings.BULK_VALUE),
+        (scrub, "AT_ONCE", settings.BULK_VALUE),
+        (scrubround, "SLICE", 3 * settings.BULK_VALUE),
+        (scrubround, "FLOOR", settings.MIB),
     ]
     before = [getattr(module, name) for module, name, _ in limits]
     for module, name, value in limits:
@@ -192,6 +196,8 @@ def _play(cluster: Cluster, clients: list[Client], plan: Plan) -> None:
     # what was paused or slow when the faults ended may have cost a member its place since
     _wait_for_full_sets(cluster, plan)
     _wait_for_places(cluster, plan)
+    faults.flip_at_rest()
+    _wait_until_all_is_read_again(cluster, plan)
     cluster.compare_copies()
 
 
@@ -233,6 +239,24 @@ def _wait_for_places(cluster: Cluster, plan: Plan) -> None:
     if found := cluster.out_of_place():
         raise Broken(f"{plan.peace} s after all sets were full: {found}")
     world.run(world.now + 0.5)
+
+
+def _wait_until_all_is_read_again(cluster: Cluster, plan: Plan) -> None:
+    """A whole round of the scrub on each node; and what was found damaged has learnt anew."""
+    world = cluster.world
+    before = {engine: engine.figures.scrub_rounds for engine in cluster.engines()}
+
+    def waits() -> bool:
+        # the round that is under way began before the last bit flipped, perhaps
+        return any(e.stored_bytes and e.figures.scrub_rounds < before.get(e, 0) + 2 for e in cluster.engines())
+
+    end = world.now + plan.peace
+    while world.now < end and waits():
+        world.run(world.now + 0.25)
+    if waits():
+        raise Broken(f"{plan.peace} s were too short to read again what lies still")
+    if before:
+        _wait_for_full_sets(cluster, plan)
 
 
 def _judge(clients: list[Client], groups: list[str]) -> None:

@@ -36,7 +36,8 @@ def test_learners_get_on_where_nobody_writes() -> None:
 
 
 def test_a_seed_replays_a_run_exactly_in_another_process_too() -> None:
-    here = {seed: run(seed).fingerprint for seed in (3, 17)}
-    there = {outcome.seed: outcome.fingerprint for outcome in outcomes(range(3, 18, 14), processes=2)}
+    seeds = range(3, 18, 11)  # the second with the real engine, and with bits that flip
+    here = {seed: run(seed).fingerprint for seed in seeds}
+    there = {outcome.seed: outcome.fingerprint for outcome in outcomes(seeds, processes=2)}
     assert here == there
-    assert here[3] != here[17]
+    assert here[3] != here[14]

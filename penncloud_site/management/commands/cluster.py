@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
@@ -11,7 +12,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from kvstore import rebuild_after
+from kvstore import settings as store_settings
 from kvstore.errors import BadRequest
+from kvstore.storage.options import scrub_period
 from penncloud_site.supervisor import options as defaults
 from penncloud_site.supervisor.addresses import port, positive
 from penncloud_site.supervisor.errors import CannotStart
@@ -63,9 +66,16 @@ class Command(BaseCommand):
             help="the replicas of a node that is gone are rebuilt on a spare one after so long, or never "
             "(default: as before, at first 300)",
         )
+        add(
+            "--scrub-period",
+            type=scrub_period,
+            default=store_settings.SCRUB_PERIOD,
+            metavar="SECONDS",
+            help="the nodes read everything on their disks again within so long (default: %(default)s, a week)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        fields = ("data_dir", "nodes", "frontends", "replication", "port", "bind", "coordinator_port", "rebuild_after")
+        fields = (field.name for field in dataclasses.fields(ClusterOptions))
         try:
             run(ClusterOptions(**{name: options[name] for name in fields}))
         except CannotStart as error:

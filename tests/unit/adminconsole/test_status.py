@@ -31,6 +31,16 @@ def test_a_nodes_longest_pause_is_among_its_figures() -> None:
     assert parse(raw_status([raw], [])).nodes[0].longest_pause_ms == 31.4
 
 
+def test_how_far_the_scrub_is_is_among_a_nodes_figures() -> None:
+    raw = raw_node("node1", figures={"scrub_round": 0.426, "scrub_ended_s": 90.0, "scrub_damages": 1.0})
+    node = parse(raw_status([raw], [])).nodes[0]
+    assert (node.scrub_percent, node.scrub_ended_s, node.scrub_damages) == (42, 90.0, 1)
+    raw["figures"]["scrub_ended_s"] = -1.0
+    assert parse(raw_status([raw], [])).nodes[0].scrub_ended_s is None, "never yet"
+    node = parse(raw_status([raw_node("node1")], [])).nodes[0]
+    assert (node.scrub_percent, node.scrub_ended_s, node.scrub_damages) == (None, None, 0)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -54,6 +54,17 @@ def test_a_nodes_longest_pause_is_told() -> None:
     assert line(output.getvalue(), "n2").rstrip().endswith("–")
 
 
+def test_it_is_told_how_far_the_scrub_is_and_what_it_found() -> None:
+    status = Control(CREATION).formed().status()
+    status["nodes"][0]["figures"] = {"scrub_round": 0.426, "scrub_damages": 0.0}
+    status["nodes"][1]["figures"] = {"scrub_round": 0.5, "scrub_damages": 2.0}
+    output = io.StringIO()
+    print_status(status, Console(file=output, width=200))
+    assert " 43 % " in line(output.getvalue(), "n1")
+    assert " 50 %, 2 damaged " in line(output.getvalue(), "n2")
+    assert "%" not in line(output.getvalue(), "n3")
+
+
 def test_how_far_a_learner_has_come_is_told() -> None:
     status = Control(CREATION).formed().status()
     tablet = status["tablets"][0]

@@ -17,6 +17,7 @@ from kvstore.storage.engine import Engine
 from kvstore.storage.files import Files
 from kvstore.storage.kernelsync import KernelSync
 from kvstore.storage.maintenance import Maintenance, settle_collector
+from kvstore.storage.upkeep import checkpoint, run_to_end
 from tests.unit.storage.engines import contents, options
 from tests.unit.storage.entries import entry, put
 
@@ -330,3 +331,31 @@ def test_a_full_collection_with_many_cells_is_short(tmp_path: Path) -> None:
     )
     assert tracked == 0, "cells are of no type that the collector follows"
     engine.abandon()
+
+
+def test_the_scrub_reads_in_a_thread_beside_writes_and_has_a_damaged_checkpoint_written_anew(tmp_path: Path) -> None:
+    node = Node(tmp_path, Mode.LOOP, segment_size=16384, scrub_period=1.0)
+    for number in range(1, 20):
+        node.until_durable(node.write(number))
+        node.engine.apply(1, number)
+    run_to_end(node.engine, checkpoint(node.engine, node.engine.tablets[1]))
+    damaged = Path(node.engine.checkpoint_path(1, 1))
+    content = bytearray(damaged.read_bytes())
+    content[100] ^= 1
+    damaged.write_bytes(content)
+    maintenance = Maintenance(node.engine, node.committer.wake, node.failures.append)
+    maintenance.start()
+    with gevent.Timeout(60):
+        while node.engine.figures.scrub_rounds < 2 or damaged.exists():
+            number += 1
+            node.until_durable(node.write(number))
+            node.engine.apply(1, number)
+    maintenance.stop()
+    assert node.engine.figures.scrub_damages == 1
+    expected = contents(node.engine)
+    node.close()
+    assert node.failures == []
+    again = Engine.open(str(tmp_path), Files(), options(segment_size=16384))
+    again.apply(1, number)
+    assert (again.damage, contents(again)) == ([], expected)
+    again.close()

@@ -6,6 +6,8 @@ sync that returned or a later one: everything acknowledged, and whole things onl
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from dataclasses import replace
 from typing import Any
@@ -51,6 +53,9 @@ class Workload:
             checkpoint_log=self.chance.choice((500, 5000, 50000)),
             replay_most=segment * self.chance.choice((1, 3, 10)),
             spares=1,
+            scrub_period=7.0,
+            clock=functools.partial(next, itertools.count(0.0, 0.4)),
+            time_of_day=lambda: 0.0,
         )
         self.states: list[tuple[int, State]] = [(0, {})]
         self.born: list[int] = []

@@ -33,6 +33,11 @@ def test_the_coordinator_is_told_when_to_rebuild_only_if_somebody_said_so() -> N
     assert option(plan(FOLDER, PORTS, "127.0.0.1", "never")[0].command, "--rebuild-after") == ["never"]
 
 
+def test_every_node_is_told_within_how_long_to_read_everything_again() -> None:
+    nodes = [spec for spec in plan(FOLDER, PORTS, "127.0.0.1", scrub_period=86400.0) if spec.kind is Kind.NODE]
+    assert [option(spec.command, "--scrub-period") for spec in nodes] == [["86400"]] * 3
+
+
 def test_only_the_balancer_listens_to_others() -> None:
     for spec in plan(FOLDER, PORTS, "0.0.0.0"):
         text = " ".join(spec.command)

@@ -1,0 +1,700 @@
+"""The scrub: what lies still is read again, what is damaged is found, and nobody is blamed for what changed meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import random
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kvstore.storage import scrub as scrubbing
+from kvstore.storage import scrubround
+from kvstore.storage.cell import BulkRef
+from kvstore.storage.compaction import compact
+from kvstore.storage.engine import Engine
+from kvstore.storage.options import scrub_period
+from kvstore.storage.replica import Learning
+from kvstore.storage.scrub import scrub
+from kvstore.storage.segment import segment_name
+from kvstore.storage.upkeep import checkpoint, maintain, next_job, release, run_to_end
+from tests.faults.disk import Crash, Faults, FaultyDisk, FaultyFiles
+from tests.unit.storage.engines import contents, faults, log, opened, write
+from tests.unit.storage.entries import delete, put
+from tests.unit.storage.test_background import stepped
+from tests.unit.storage.test_splitting import split
+
+PERIOD = 700.0
+DAY = 86_400.0
+
+
+class Clock:
+    """Stands still until it is put forward."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def large(number: int) -> bytes:
+    """A value that lies in the log, unlike any other."""
+    return random.Random(number).randbytes(200)
+
+
+def an_engine(disk: FaultyDisk | None = None, clock: Clock | None = None, **others: Any) -> Engine:
+    """An engine that scrubs by `clock`, with tablet 1 if it is new."""
+    clock = clock or Clock()
+    chosen: dict[str, Any] = {"segment_size": 8192, "scrub_period": PERIOD, "clock": clock, "time_of_day": clock}
+    engine = opened(disk or FaultyDisk(), **(chosen | others))
+    if not engine.tablets:
+        engine.create_tablet(1, "", None, 1)
+        engine.sync()
+    return engine
+
+
+def with_values(count: int = 6, clock: Clock | None = None, **others: Any) -> Engine:
+    """An engine with values, in several segments, and a checkpoint."""
+    engine = an_engine(clock=clock, **others)
+    for i in range(count):
+        write(engine, [put(f"row{i}", "c", large(i)), put(f"row{i}", "fill", bytes([i]) * 2500)])
+    checkpointed(engine)
+    maintain(engine)
+    return engine
+
+
+def checkpointed(engine: Engine, tablet: int = 1) -> None:
+    before = engine.figures.checkpoints
+    run_to_end(engine, checkpoint(engine, engine.tablets[tablet]))
+    assert engine.figures.checkpoints == before + 1
+
+
+def a_round(engine: Engine) -> None:
+    """Scrub until a round ends."""
+    rounds = engine.figures.scrub_rounds
+    while engine.figures.scrub_rounds == rounds:
+        run_to_end(engine, scrub(engine))
+
+
+def disk_of(engine: Engine) -> FaultyDisk:
+    assert isinstance(engine.files, FaultyFiles)
+    return engine.files.disk
+
+
+def place_of(engine: Engine, row: str, tablet: int = 1) -> BulkRef:
+    cell = engine.tablets[tablet].tablet.get(row, "c")
+    assert cell is not None
+    assert isinstance(cell.value, BulkRef)
+    return cell.value
+
+
+def flip(engine: Engine, path: str, at: int) -> None:
+    """Flip a bit on disk."""
+    inode = disk_of(engine).names[path]
+    inode.data[at] ^= 4
+    inode.durable[at] ^= 4
+
+
+def flip_value(engine: Engine, row: str, tablet: int = 1) -> None:
+    ref = place_of(engine, row, tablet)
+    flip(engine, f"/data/log/{segment_name(ref.segment)}", ref.offset + 7)
+
+
+def checkpoint_of(engine: Engine, tablet: int = 1) -> str:
+    number = engine.tablets[tablet].checkpoint_file
+    assert number is not None
+    return engine.checkpoint_path(tablet, number)
+
+
+def after_crash(engine: Engine, seed: int = 1) -> Engine:
+    return an_engine(disk_of(engine).after_crash(random.Random(seed)))
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_bit_that_flipped_in_a_value_that_nobody_reads_is_found() -> None:
+    engine = with_values()
+    engine.create_tablet(2, "z", None, 1)
+    write(engine, [put("z", "c", large(9))], tablet=2)
+    told: list[tuple[int, str]] = []
+    engine.on_corrupt = lambda tablet, why: told.append((tablet, why))
+    flip_value(engine, "row2")
+    a_round(engine)
+    assert engine.tablets[1].learning is Learning.DAMAGED
+    assert engine.tablets[2].intact
+    ((tablet, why),) = told
+    assert tablet == 1
+    assert "does not have its checksum" in why
+    assert engine.figures.scrub_damages == 1
+    engine.sync()
+    assert not after_crash(engine).tablets[1].intact
+
+
+def test_a_value_that_the_disk_cannot_read_is_damaged() -> None:
+    engine = with_values()
+    name = segment_name(place_of(engine, "row2").segment)
+    faults(engine, lambda operation, path: errno.EIO if operation == "read" and path.endswith(name) else None)
+    a_round(engine)
+    assert engine.tablets[1].learning is Learning.DAMAGED
+    assert "cannot be read" in engine.tablets[1].damage
+
+
+def test_every_value_and_every_checkpoint_is_read_in_a_round_and_from_disk() -> None:
+    """In memory a page may be whole that is not whole on disk."""
+    engine = with_values()
+    assert isinstance(engine.files, FaultyFiles)
+    begin = len(engine.files.log)
+    a_round(engine)
+    done = engine.files.log[begin:]
+    sizes = sum(len(value) for value in contents(engine).values()) + engine.tablets[1].checkpoint_bytes
+    assert engine.figures.scrubbed_bytes == sizes
+    reads = [number for number, (operation, path) in enumerate(done) if operation == "read" and path.endswith(".seg")]
+    assert len(reads) == 12
+    assert all(done[number - 1] == ("forget", done[number][1]) for number in reads)
+    assert ("forget", checkpoint_of(engine)) in done
+
+
+def test_what_a_learner_has_is_read_and_what_a_damaged_replica_has_is_not() -> None:
+    engine = with_values()
+    flip_value(engine, "row2")
+    engine.begin_learning(1)
+    engine.sync()
+    a_round(engine)
+    assert engine.tablets[1].learning is Learning.DAMAGED
+    read = engine.figures.scrubbed_bytes
+    a_round(engine)
+    assert engine.figures.scrubbed_bytes == read
+
+
+def test_a_damaged_checkpoint_is_written_anew_from_memory() -> None:
+    engine = with_values()
+    assert engine.tablets[1].dirty_from is None, "idle: no checkpoint would be written for long"
+    expected, old = contents(engine), checkpoint_of(engine)
+    told: list[str] = []
+    engine.on_checkpoint_damaged = lambda damage: told.append(str(damage))
+    flip(engine, old, 100)
+    a_round(engine)
+    assert [damage.file for damage in engine.damage] == [old.removeprefix("/data/")]
+    assert len(told) == 1
+    assert engine.tablets[1].intact
+    maintain(engine)
+    assert checkpoint_of(engine) != old
+    assert old not in disk_of(engine).names
+    again = after_crash(engine)
+    assert (again.damage, contents(again)) == ([], expected)
+    a_round(engine)
+    assert engine.figures.scrub_damages == 1
+
+
+@pytest.mark.parametrize("operation", ["open", "read", "gone"])
+def test_a_checkpoint_that_the_disk_cannot_read_is_written_anew(operation: str) -> None:
+    engine = with_values()
+    expected, old = contents(engine), checkpoint_of(engine)
+    if operation == "gone":
+        engine.files.unlink(old)
+    faults(engine, lambda op, path: errno.EIO if (op, path) == (operation, old) else None)
+    a_round(engine)
+    assert engine.figures.scrub_damages == 1
+    maintain(engine)
+    assert contents(after_crash(engine)) == expected
+
+
+def test_a_crash_before_the_new_checkpoint_is_there_costs_no_more_than_the_replica_and_is_told() -> None:
+    """At each operation: what opens is whole, or says that it is not; another tablet is whole in any case."""
+    outcomes = set()
+    for number in range(1, 200):
+        engine = with_values()
+        engine.create_tablet(2, "z", None, 1)
+        write(engine, [put("z", "c", large(9))], tablet=2)
+        engine.append_commit(2, 1)
+        engine.sync()
+        expected = contents(engine)
+        flip(engine, checkpoint_of(engine), 100)
+        a_round(engine)
+        files = engine.files
+        assert isinstance(files, FaultyFiles)
+        files.operations, files.faults = 0, Faults(crash_at=number)
+        try:
+            maintain(engine)
+        except Crash:
+            pass
+        else:
+            break
+        again = after_crash(engine, number)
+        assert contents(again, 2) == {("z", "c"): large(9)}
+        if again.tablets[1].intact:
+            assert (again.damage, contents(again)) == ([], expected)
+        else:
+            assert again.damage
+        outcomes.add(again.tablets[1].intact)
+    assert outcomes == {True, False}
+
+
+def test_a_checkpoint_that_cannot_be_written_yet_is_written_as_soon_as_it_can_be() -> None:
+    engine = with_values()
+    flip(engine, checkpoint_of(engine), 100)
+    a_round(engine)
+    engine.begin_learning(1)
+    assert next_job(engine) is None
+    engine.finish_learning(1, engine.new_results().encode(), 1, engine.tablets[1].commit)
+    found = next_job(engine)
+    assert found is not None
+    assert found[0] == "checkpoint"
+
+
+def test_damage_in_a_checkpoint_that_a_child_still_depends_on_has_the_childs_written_first() -> None:
+    engine = with_values(clock=Clock())
+    split(engine, "row3")
+    expected = contents(engine, 1), contents(engine, 2)
+    flip(engine, checkpoint_of(engine), 100)
+    a_round(engine)
+    maintain(engine)
+    assert isinstance(engine.files, FaultyFiles)
+    named = [path for operation, path in engine.files.log if operation == "rename" and path.endswith(".ckpt")]
+    assert [int(path.split("/")[-1][:8]) for path in named] == [1, 2, 1]
+    again = after_crash(engine)
+    assert (contents(again, 1), contents(again, 2)) == expected
+
+
+def test_a_child_that_is_split_off_after_the_damage_was_found_gets_its_checkpoint_too() -> None:
+    engine = with_values()
+    flip(engine, checkpoint_of(engine), 100)
+    a_round(engine)
+    split(engine, "row3")
+    engine.drop_tablet(1)
+    engine.sync()
+    expected = contents(engine, 2)
+    maintain(engine)
+    assert contents(after_crash(engine), 2) == expected
+
+
+def test_the_checkpoint_of_a_dropped_parent_is_read_as_long_as_a_child_depends_on_it() -> None:
+    engine = with_values()
+    split(engine, "row3")
+    old = checkpoint_of(engine)
+    engine.drop_tablet(1)
+    engine.sync()
+    expected = contents(engine, 2)
+    flip(engine, old, 100)
+    a_round(engine)
+    assert engine.figures.scrub_damages == 1
+    maintain(engine)
+    assert old not in disk_of(engine).names
+    again = after_crash(engine)
+    assert (again.damage, contents(again, 2)) == ([], expected)
+
+
+# ---------------------------------------------------------------- what changes between the look and the read
+
+
+def meanwhile(engine: Engine, of: str, change: Callable[[], None]) -> None:
+    """Scrub a round; when the value of row `of` is about to be read, something else happens first."""
+    name = segment_name(place_of(engine, of).segment)
+    done = False
+    rounds = engine.figures.scrub_rounds
+    while engine.figures.scrub_rounds == rounds:
+        job = scrub(engine)
+        for blocking in job:
+            if not done and blocking is not None and name in str(getattr(blocking, "args", "")):
+                change()
+                done = True
+            if blocking is not None:
+                blocking()
+    assert done
+
+
+@pytest.fixture(autouse=True)
+def one_value_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubbing, "AT_ONCE", 1)
+
+
+def test_a_value_that_was_overwritten_meanwhile_is_no_damage() -> None:
+    engine = with_values()
+
+    def overwritten() -> None:
+        flip_value(engine, "row2")
+        write(engine, [put("row2", "c", large(12))])
+
+    meanwhile(engine, "row2", overwritten)
+    assert engine.tablets[1].intact
+    assert engine.figures.scrub_damages == 0
+
+
+def test_a_value_whose_segment_was_freed_and_written_over_meanwhile_is_no_damage() -> None:
+    engine = with_values()
+    path = f"/data/log/{segment_name(place_of(engine, 'row2').segment)}"
+
+    def freed() -> None:
+        write(engine, [delete(f"row{i}", c) for i in range(6) for c in ("c", "fill")])
+        checkpointed(engine)
+        run_to_end(engine, release(engine))
+        assert path not in disk_of(engine).names
+        for i in range(6):
+            write(engine, [put("other", f"{i}", bytes([i]) * 3000)])
+        assert engine.wal.folder.reused
+
+    meanwhile(engine, "row2", freed)
+    assert engine.damage == []
+    assert engine.tablets[1].intact
+
+
+def test_a_value_that_was_moved_meanwhile_is_no_damage() -> None:
+    engine = with_values()
+    ref = place_of(engine, "row2")
+
+    def moved() -> None:
+        run_to_end(engine, compact(engine, ref.segment))
+        assert place_of(engine, "row2") != ref
+        flip(engine, f"/data/log/{segment_name(ref.segment)}", ref.offset)
+
+    meanwhile(engine, "row2", moved)
+    assert engine.tablets[1].intact
+
+
+@pytest.mark.parametrize("how", ["dropped", "cleared", "damaged"])
+def test_a_tablet_that_was_dropped_or_begun_anew_meanwhile_is_not_blamed(how: str) -> None:
+    engine = with_values()
+    told: list[str] = []
+    engine.on_corrupt = lambda tablet, why: told.append(why)
+
+    def ended() -> None:
+        flip_value(engine, "row2")
+        if how == "dropped":
+            engine.drop_tablet(1)
+            return
+        engine.mark_damaged(1, "for the test")
+        if how == "cleared":
+            engine.begin_learning(1)
+
+    meanwhile(engine, "row2", ended)
+    assert told == ([] if how == "dropped" else ["for the test"])
+    if how == "cleared":
+        assert engine.tablets[1].learning is Learning.HOLDING
+
+
+def test_a_damaged_value_that_became_anothers_by_a_split_meanwhile_is_that_ones_damage() -> None:
+    engine = with_values()
+    name = segment_name(place_of(engine, "row4").segment)
+    job = scrub(engine)
+    blocking = next(job)
+    while name not in str(getattr(blocking, "args", "")):
+        if blocking is not None:
+            blocking()
+        blocking = next(job)
+    flip_value(engine, "row4")
+    split(engine, "row3")
+    assert blocking is not None
+    blocking()
+    next(job)
+    assert engine.tablets[1].intact
+    assert engine.tablets[2].learning is Learning.DAMAGED
+
+
+def test_a_checkpoint_that_was_replaced_meanwhile_is_no_damage() -> None:
+    engine = with_values()
+    job = scrub(engine)
+    blocking = next(job)
+    assert blocking is not None
+    checkpointed(engine)  # the former one's file is gone
+    blocking()
+    run_to_end(engine, job)
+    assert engine.figures.scrub_damages == 0
+    assert not engine.tablets[1].checkpoint_damaged
+
+
+def test_a_value_that_is_not_on_disk_yet_is_not_looked_for_there() -> None:
+    engine = with_values()
+    log(engine, [put("row9", "c", large(9))])
+    engine.apply(1, 7)
+    stepped(scrub(engine), 100)
+    assert engine.figures.scrub_rounds == 1
+    assert engine.wal.waiting
+    assert engine.damage == []
+
+
+@pytest.mark.parametrize("kind", [".seg", ".ckpt"])
+def test_that_no_more_files_may_be_opened_is_no_damage_and_the_place_is_kept(kind: str) -> None:
+    engine = with_values()
+    a_round(engine)
+    read = engine.figures.scrubbed_bytes
+    faults(engine, lambda operation, path: errno.EMFILE if operation == "open" and path.endswith(kind) else None)
+    for _ in range(3):
+        run_to_end(engine, scrub(engine))
+    assert engine.damage == []
+    assert engine.figures.scrub_rounds == 1
+    faults(engine, lambda operation, path: None)
+    a_round(engine)
+    assert engine.figures.scrubbed_bytes == 2 * read
+
+
+# ---------------------------------------------------------------- slices
+
+
+def test_a_slice_is_bounded_and_so_is_each_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubround, "SLICE", 2000)
+    monkeypatch.setattr(scrubbing, "AT_ONCE", 600)
+    engine = an_engine(segment_size=65536)
+    for i in range(100):
+        write(engine, [put(f"row{i:02}", "c", large(i))])
+    checkpointed(engine)
+    slices, rounds = [], engine.figures.scrub_rounds
+    while engine.figures.scrub_rounds == rounds:
+        before = engine.figures.scrubbed_bytes
+        for blocking in scrub(engine):
+            seen = engine.files.log.copy()  # type: ignore[attr-defined]
+            if blocking is not None:
+                blocking()
+            read = [path for operation, path in engine.files.log[len(seen) :] if operation == "read"]  # type: ignore[attr-defined]
+            assert sum(path.endswith(".seg") for path in read) <= 3
+        slices.append(engine.figures.scrubbed_bytes - before)
+    assert sum(slices) == engine.stored_bytes
+    assert len(slices) > 8
+    assert len(slices) - sum(size <= 2600 for size in slices) <= 2, "two chunks of the checkpoint are larger"
+
+
+def test_cells_without_large_values_are_passed_over_and_nothing_of_the_walk_is_kept() -> None:
+    engine = an_engine()
+    for i in range(20):
+        write(engine, [put(f"row{i:02}{j:04}", "c", b"small") for j in range(500)])
+    write(engine, [put("row100250", "x", large(1)), put("row19", "x", large(2))])
+    for block in engine.tablets[1].tablet.snapshot().blocks:
+        block.order = None
+    found, low = [], b""
+    while low is not None:
+        cells, low = engine.tablets[1].tablet.bulk_cells(low, 1)  # type: ignore[assignment]
+        found += [key for key, _ in cells]
+    assert found == [b"row100250\0\0x", b"row19\0\0x"]
+    assert all(block.order is None for block in engine.tablets[1].tablet.snapshot().blocks)
+
+
+def test_a_walk_in_pieces_gives_every_large_value_once_and_in_order() -> None:
+    chance = random.Random(3)
+    engine = an_engine(segment_size=1 << 20)
+    for _ in range(30):
+        written = {f"row{chance.randrange(3000):04}": chance.choice((b"small", bytes(100))) for _ in range(100)}
+        write(engine, [put(row, "c", value) for row, value in written.items()])
+    tablet = engine.tablets[1].tablet
+    expected = [(key, packed) for key, packed in tablet.walk(b"", None) if packed[16]]
+    for most in (1, 150, 1000, 1 << 30):
+        found: list[tuple[bytes, bytes]] = []
+        low: bytes | None = b""
+        while low is not None:
+            cells, low = tablet.bulk_cells(low, most)
+            assert len(cells) <= max(1, most // 100)
+            found += cells
+        assert found == expected
+
+
+# ---------------------------------------------------------------- pace
+
+
+def played(clock: Clock, engine: Engine, seconds: float, step: float) -> list[float]:
+    """Let time pass, and do what is due; when rounds ended."""
+    ended, rounds, end = [], engine.figures.scrub_rounds, clock.now + seconds
+    while clock.now < end:
+        clock.now += step
+        while (found := next_job(engine)) is not None:
+            assert found[0] == "scrub"
+            run_to_end(engine, found[1])
+        if engine.figures.scrub_rounds > rounds:
+            rounds = engine.figures.scrub_rounds
+            ended.append(clock.now)
+    return ended
+
+
+def test_a_small_store_is_gone_through_seven_times_in_a_period_and_rests_in_between() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    ended = played(clock, engine, PERIOD, 0.25)
+    assert 6 <= len(ended) <= 8
+    assert engine.figures.scrubbed_bytes == len(ended) * engine.stored_bytes
+
+
+def test_a_large_store_is_gone_through_within_the_period_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubround, "FLOOR", 1)
+    monkeypatch.setattr(scrubround, "SLICE", 1000)
+    clock = Clock()
+    engine = with_values(12, clock=clock, checkpoint_log=1 << 20)
+    half = played(clock, engine, PERIOD / 2, 0.25)
+    assert half == []
+    assert 0.4 < engine.metrics()["scrub_round"] < 0.7
+    assert len(played(clock, engine, PERIOD / 2, 0.25)) == 1
+
+
+def test_nothing_is_read_faster_than_the_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrubround, "CEILING", 10)
+    monkeypatch.setattr(scrubround, "SLICE", 1000)
+    clock = Clock()
+    engine = with_values(12, clock=clock)
+    played(clock, engine, PERIOD, 0.25)
+    assert 5000 < engine.figures.scrubbed_bytes < 10 * PERIOD + 2 * 3500
+
+
+def test_the_pace_at_the_size_of_real_stores() -> None:
+    a_week = scrubround.ScrubRound(7 * DAY, 0.0, scrubround.Place())
+
+    def days(size: float) -> float:
+        return size / a_week.bandwidth(int(size)) / DAY
+
+    assert days(1e6) == pytest.approx(1)
+    assert days(5e9) == pytest.approx(1)
+    assert 3 < days(20e9) < 4
+    assert days(1e12) == pytest.approx(6.3)
+    assert a_week.bandwidth(int(1e14)) == 8 << 20
+
+
+@pytest.mark.parametrize("text", ["a week", "", "nan", "inf", "0", "0.9", "-7"])
+def test_a_period_that_makes_no_sense_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"is not a number of seconds|is read again within 1 s or more"):
+        scrub_period(text)
+    assert scrub_period("86400") == DAY
+
+
+def test_an_empty_store_is_never_gone_through() -> None:
+    clock = Clock()
+    engine = an_engine(clock=clock)
+    assert played(clock, engine, PERIOD, 1.0) == []
+    assert engine.metrics()["scrub_ended_s"] == -1
+
+
+def test_a_store_of_which_nothing_can_be_read_now_is_not_gone_through_without_end() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    engine.mark_damaged(1, "for the test")
+    engine.sync()
+    ended = played(clock, engine, PERIOD, 0.25)
+    assert len(ended) <= 8
+
+
+def test_a_store_that_shrank_does_not_wait_for_what_it_was() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    a_round(engine)
+    write(engine, [delete(f"row{i}", c) for i in range(6) for c in ("c", "fill")])
+    write(engine, [put("row", "c", large(1))])
+    maintain(engine)
+    assert engine.figures.scrubbed_bytes > 10 * engine.stored_bytes
+    assert len(played(clock, engine, PERIOD, 0.25)) >= 6
+
+
+def test_a_node_that_starts_has_better_things_to_do() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    clock.now += 59
+    assert next_job(engine) is None
+    clock.now += 1
+    assert next_job(engine) is not None
+
+
+def test_everything_else_comes_first() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock, checkpoint_log=100)
+    clock.now += PERIOD
+    write(engine, [put("row", f"{i}", b"small" * 5) for i in range(200)])
+    found = next_job(engine)
+    assert found is not None
+    assert found[0] == "checkpoint"
+    run_to_end(engine, found[1])
+    names = []
+    while (found := next_job(engine)) is not None:
+        names.append(found[0])
+        run_to_end(engine, found[1])
+    assert names[-1] == "scrub"
+    assert names.count("scrub") == 1
+
+
+def test_compaction_comes_first_too() -> None:
+    clock = Clock()
+    engine = an_engine(clock=clock, checkpoint_log=100)
+    for i in range(36):
+        write(engine, [put("row", f"{i}", bytes([i]) * 1000)])
+    write(engine, [delete("row", f"{i}") for i in range(36) if i % 3])
+    checkpointed(engine)
+    clock.now += PERIOD
+    names = []
+    while (found := next_job(engine)) is not None:
+        names.append(found[0])
+        run_to_end(engine, found[1])
+    assert "compaction" in names
+    assert names.index("scrub") == len(names) - 1
+
+
+def test_the_figures_tell_how_far_it_is() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    assert engine.metrics()["scrub_ended_s"] == -1
+    a_round(engine)
+    clock.now += 30
+    figures = engine.metrics()
+    assert figures["scrub_ended_s"] == 30
+    assert figures["scrubbed_bytes"] == engine.stored_bytes
+    assert (figures["scrub_round"], figures["scrub_damages"]) == (0, 0)
+
+
+# ---------------------------------------------------------------- the place
+
+
+def stopped_in_the_middle(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Engine:
+    """An engine that is somewhere in its second round, and has written its place."""
+    monkeypatch.setattr(scrubround, "SLICE", 6000)
+    engine = with_values(clock=clock)
+    a_round(engine)
+    clock.now += 100
+    run_to_end(engine, scrub(engine))
+    assert 0 < engine.scrub_round.place.passed < engine.stored_bytes
+    assert "/data/scrub" in disk_of(engine).names
+    return engine
+
+
+def test_a_round_goes_on_where_it_was_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    engine = stopped_in_the_middle(monkeypatch, clock)
+    place, read = engine.scrub_round.place, engine.figures.scrubbed_bytes
+    engine.abandon()
+    again = an_engine(disk_of(engine).after_kill(), clock)
+    assert again.scrub_round.place == place
+    a_round(again)
+    assert read + again.figures.scrubbed_bytes == 2 * again.stored_bytes
+    assert again.metrics()["scrub_ended_s"] == 0
+
+
+def test_a_place_that_is_damaged_or_cut_or_of_a_later_version_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = stopped_in_the_middle(monkeypatch, Clock())
+    data = disk_of(engine).names["/data/scrub"].data
+    whole = bytes(data)
+    broken: list[bytes | bytearray] = [whole[:length] for length in range(len(whole))]
+    for bit in range(len(whole) * 8):
+        broken.append(bytearray(whole))
+        broken[-1][bit // 8] ^= 1 << bit % 8  # type: ignore[index]
+    for each in broken:
+        data[:] = each
+        assert scrubround.read_place(engine.files, "/data") == scrubround.Place()
+    data[:] = whole
+    assert scrubround.read_place(engine.files, "/data") == engine.scrub_round.place
+    faults(engine, lambda operation, path: errno.EIO if path == "/data/scrub" else None)
+    assert scrubround.read_place(engine.files, "/data") == scrubround.Place()
+
+
+@pytest.mark.parametrize("operation", ["create", "write", "rename"])
+def test_that_the_place_cannot_be_written_is_no_harm(operation: str) -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    clock.now += 100
+    faults(engine, lambda op, path: errno.ENOSPC if op == operation and path.startswith("/data/scrub") else None)
+    a_round(engine)
+    a_round(engine)
+    assert engine.damage == []
+
+
+def test_the_place_is_written_now_and_then_and_never_synced() -> None:
+    clock = Clock()
+    engine = with_values(clock=clock)
+    assert isinstance(engine.files, FaultyFiles)
+    played(clock, engine, PERIOD, 0.25)
+    of_place = [operation for operation, path in engine.files.log if path.startswith("/data/scrub")]
+    assert of_place.count("rename") == engine.figures.scrub_rounds
+    assert "fdatasync" not in of_place
