@@ -13,8 +13,9 @@ from _thread import LockType
 
 def native_lock() -> LockType:
     """A lock of the interpreter itself, patched or not. Never wait for anything while you hold it."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None:
-        lock: LockType = monkey.get_original("_thread", "allocate_lock")()
+    # another thread may be importing gevent at this moment: what has no `get_original` yet has patched nothing yet
+    get_original = getattr(sys.modules.get("gevent.monkey"), "get_original", None)
+    if get_original is not None:
+        lock: LockType = get_original("_thread", "allocate_lock")()
         return lock
     return _thread.allocate_lock()
