@@ -217,7 +217,7 @@ class Tablet(BlockList):
 
         The hottest code of a node: `_put` is spelled out here for values that lie in the cell and replace such.
         """
-        pack, mask = CELL_HEAD.pack, DIGEST_MASK
+        pack, crc, find = CELL_HEAD.pack, crc32c_value, bisect_right
         firsts, blocks, stamp = self._firsts, self._blocks, self._stamp
         digests = sizes = 0
         self._changes += 1
@@ -230,30 +230,31 @@ class Tablet(BlockList):
                 sequence += 1
                 continue
             for operation in operations:
-                if operation[0] != _PUT:
+                if operation[0]:
                     offset = self._carry_out([operation], epoch, sequence, segment, offset, False)
                     firsts, blocks = self._firsts, self._blocks  # it may have put others in their place
                     continue
                 _, row, column, value = operation
                 key = f"{row}\0\0{column}".encode() if "\0" not in row else cell_key(row, column)
                 packed = head + value
-                number = bisect_right(firsts, key) - 1
-                block = blocks[number]
-                old = block.cells.get(key)
+                block = blocks[find(firsts, key) - 1]
+                cells = block.cells
+                old = cells.get(key)
                 if old is None or old[16] or block.stamp != stamp:
                     self._put(key, packed)
                     continue
                 assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
                 # what both have in common of (crc of the key + A) * (crc of the cell + B) falls away
-                digest = (crc32c_value(key) + DIGEST_KEY) * (crc32c_value(packed) - crc32c_value(old))
-                size = len(packed) - len(old)
-                block.cells[key] = packed
+                digest = (crc(key) + DIGEST_KEY) * (crc(packed) - crc(old))
+                cells[key] = packed
                 block.digest += digest
-                block.bytes += size
                 digests += digest
-                sizes += size
+                size = len(packed) - len(old)
+                if size:
+                    block.bytes += size
+                    sizes += size
             sequence += 1
-        self._digest = self._digest + digests & mask
+        self._digest = self._digest + digests & DIGEST_MASK
         self.bytes += sizes
         return offset
 
