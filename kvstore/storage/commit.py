@@ -90,8 +90,9 @@ class GroupCommitter:
         self._syncs_seen = -1
         self._quick = True
         """Whether the disk answered the last time within `PATIENCE`."""
-        self._stopping = False
+        self._out_of_room = False
         self._at_rest = Event()
+        """Set when a turn has ended; for `stop`."""
 
     def start(self) -> None:
         """Begin."""
@@ -99,12 +100,13 @@ class GroupCommitter:
 
     def stop(self) -> None:
         """Sync what waits, then end. Waits for that, but not for room on a full disk."""
-        self._stopping = True
         self._look.close()
         if self._wal.waiting:
             self.wake()
-        if self._busy:
+        while self._busy and not self._out_of_room:  # others may append, and wake, meanwhile
+            self._at_rest.clear()
             self._at_rest.wait()
+        self._busy = True  # nothing begins from here on
         self._next_turn.close()
         self._when_there_is_room.close()
         if self._worker is not None:
@@ -138,12 +140,12 @@ class GroupCommitter:
     def _rest(self) -> None:
         self._busy = False
         self._wanting_since = None
-        if self._stopping:
-            self._at_rest.set()
+        self._at_rest.set()
 
     # ------------------------------------------------------------------ one sync, in the hub
 
     def _turn(self) -> None:
+        self._out_of_room = False
         if self._wal.failure is not None or not self._wal.waiting:
             self._rest()
         elif self._loop.iteration == self._synced_in:
@@ -170,7 +172,7 @@ class GroupCommitter:
         except NoSpace:
             self._engine.no_room()
             self._rest()  # a full disk is not a stalled one
-            self._busy = True
+            self._busy = self._out_of_room = True
             self._when_there_is_room.start(self._turn)
             return
         except StorageFailure as error:

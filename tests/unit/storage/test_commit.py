@@ -227,6 +227,33 @@ def test_a_log_that_found_no_room_goes_on_when_there_is_some(
 
 
 @MODES
+def test_what_is_appended_while_it_stops_is_synced_or_left_alone(
+    tmp_path: Path, mode: Mode, unexpected: list[object]
+) -> None:
+    """A node that leaves still hears from its peers."""
+    node = Node(tmp_path, mode)
+    node.until_durable(node.write(1))
+    loop = gevent.get_hub().loop
+
+    def another(lsn: int) -> None:
+        if node.engine.tablets[1].last < 4:
+            loop.run_callback(node.write, node.engine.tablets[1].last + 1)
+
+    node.committer._on_durable = another
+    node.write(2)
+    with gevent.Timeout(10):
+        node.committer.stop()
+    assert node.engine.tablets[1].last == 4
+    assert not node.engine.wal.waiting
+    syncs = node.files.syncs
+    node.write(5)
+    gevent.sleep(0.01)
+    assert node.files.syncs == syncs
+    assert unexpected == []
+    node.engine.abandon()
+
+
+@MODES
 def test_a_log_that_finds_no_room_can_be_stopped(tmp_path: Path, mode: Mode) -> None:
     node = Node(tmp_path, mode, segment_size=16384)
     node.until_durable(node.write(1))
