@@ -176,12 +176,13 @@ def _what_is_wrong(files: FileDoor, fd: int, ref: BulkRef) -> str | None:
 def _read_checkpoint(engine: Engine, tablet: int) -> Generator[Pause, None, None]:
     """Read some chunks of the checkpoint of a tablet."""
     path = _relied_on(engine, tablet)
-    if path is None:
-        engine.scrub_round.reader = None
+    reader = engine.scrub_round.reader
+    if path is None or (reader is not None and reader.path != path):
+        # Written since this one was begun: it was read back then. To begin it anew would be to stay here for ever, where
+        # checkpoints are written more often than one can be read.
         engine.scrub_round.go_on(tablet, b"")
         return
-    reader = engine.scrub_round.reader
-    if reader is None or reader.path != path:
+    if reader is None:
         reader = engine.scrub_round.reader = ChunkReader(engine.files, path)
     begin = reader.at
     found: list[tuple[int, str]] = []
@@ -192,7 +193,6 @@ def _read_checkpoint(engine: Engine, tablet: int) -> Generator[Pause, None, None
         offset, what = found[0]
         engine.checkpoint_damaged(Damage(path.removeprefix(f"{engine.folder}/"), offset, tablet, what))
     if found or reader.ended:
-        engine.scrub_round.reader = None
         engine.scrub_round.go_on(tablet, b"")
 
 

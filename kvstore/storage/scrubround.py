@@ -94,6 +94,8 @@ class ScrubRound:
 
     def go_on(self, tablet: int, key: bytes | None) -> None:
         """What comes before this place is done."""
+        if key is not None or tablet != self.place.tablet:
+            self.reader = None
         self.place.tablet, self.place.key = tablet, key
 
     def passed(self, size: int) -> None:

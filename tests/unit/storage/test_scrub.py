@@ -406,6 +406,42 @@ def test_a_checkpoint_that_was_replaced_meanwhile_is_no_damage() -> None:
     assert not engine.tablets[1].checkpoint_damaged
 
 
+@pytest.fixture
+def in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice is one chunk, and a checkpoint has several."""
+    monkeypatch.setattr(scrubround, "SLICE", 1)
+    monkeypatch.setattr("kvstore.storage.scrub.AT_ONCE", 1)
+    monkeypatch.setattr("kvstore.storage.checkpoint.CHUNK_BYTES", 100)
+
+
+@pytest.mark.usefixtures("in_small_steps")
+def test_checkpoints_that_are_written_more_often_than_one_can_be_read_do_not_hold_up_the_rest() -> None:
+    engine = with_values()
+    flip_value(engine, "row2")
+    for _ in range(30):
+        if engine.tablets[1].intact:
+            checkpointed(engine)  # each is read back when it is written
+            run_to_end(engine, scrub(engine))
+    assert engine.tablets[1].learning is Learning.DAMAGED
+
+
+@pytest.mark.usefixtures("in_small_steps")
+def test_a_tablet_that_is_dropped_while_its_checkpoint_is_read_costs_the_next_one_nothing() -> None:
+    engine = with_values()
+    engine.create_tablet(2, "z", None, 1)
+    write(engine, [put("zz", "c", b"small")], tablet=2)
+    checkpointed(engine, 2)
+    run_to_end(engine, scrub(engine))
+    assert engine.scrub_round.reader is not None, "one of several chunks was read"
+    engine.drop_tablet(1)
+    engine.sync()
+    maintain(engine)
+    flip(engine, checkpoint_of(engine, 2), engine.tablets[2].checkpoint_bytes - 40)
+    while engine.figures.scrub_rounds == 0:
+        run_to_end(engine, scrub(engine))
+    assert engine.figures.scrub_damages == 1
+
+
 def test_a_value_that_is_not_on_disk_yet_is_not_looked_for_there() -> None:
     engine = with_values()
     log(engine, [put("row9", "c", large(9))])
