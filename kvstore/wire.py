@@ -346,10 +346,9 @@ def _read_entries(described: list[Any], bulk: Buffer) -> list[Entry]:
     entries: list[Entry] = []
     at = 0
     for item in described:
-        try:
-            epoch, first, length = item
-        except (TypeError, ValueError) as error:
-            raise Malformed("an entry is described by its epoch, first sequence and length") from error
+        if type(item) is not list or len(item) != 3:
+            raise Malformed("an entry is described by its epoch, first sequence and length")
+        epoch, first, length = item
         if not (type(epoch) is type(first) is type(length) is int and epoch >= 0 <= first and length >= 0):
             raise Malformed("an entry is described by its epoch, first sequence and length")
         if length > len(view) - at:

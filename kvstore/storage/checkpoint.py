@@ -197,14 +197,15 @@ class CheckpointWriter:
 class ChunkReader:
     """Reads a checkpoint's chunks in order, and may be left between two of them and taken up again with another descriptor."""
 
-    def __init__(self, files: FileDoor, path: str) -> None:
-        """`path` is for reports."""
+    def __init__(self, files: FileDoor, path: str, from_disk: bool = False) -> None:
+        """`path` is for reports. `from_disk`: what the system keeps in memory of the file is no substitute."""
         self.path = path
         self.at = 0
         """Where in the file it is."""
         self.ended = False
         """Whether all was read, and the file is whole."""
         self._files = files
+        self._from_disk = from_disk
         self._index = 0
         self._crcs = 0
 
@@ -215,11 +216,11 @@ class ChunkReader:
         files, path = self._files, self.path
         while True:
             at = self.at
-            header = files.pread(fd, _CHUNK.size, at)
+            header = self._pread(fd, _CHUNK.size, at)
             if len(header) < _CHUNK.size:
                 raise CorruptValue(path, at, "the checkpoint ends early")
             crc, length, kind, number = _CHUNK.unpack(header)
-            payload = files.pread(fd, length, at + _CHUNK.size) if length <= files.size(fd) else b""
+            payload = self._pread(fd, length, at + _CHUNK.size) if length <= files.size(fd) else b""
             if len(payload) < length or extended(crc32c(header[4:]), payload) != crc or number != self._index:
                 raise CorruptValue(path, at, "a chunk of the checkpoint does not have its checksum")
             if kind == FOOT and payload != msgpack.packb([self._index, self._crcs]):
@@ -232,8 +233,13 @@ class ChunkReader:
             self._index += 1
             yield kind, payload
 
+    def _pread(self, fd: int, length: int, offset: int) -> bytes:
+        if self._from_disk:
+            self._files.forget(fd, offset, length)
+        return self._files.pread(fd, length, offset)
+
     def _read_beginning(self, fd: int) -> None:
-        start = self._files.pread(fd, _FILE.size, 0)
+        start = self._pread(fd, _FILE.size, 0)
         if len(start) < _FILE.size or crc32c(start[:12]) != _FILE.unpack(start)[2] or start[:8] != MAGIC:
             raise CorruptValue(self.path, 0, "not a checkpoint, or its beginning is damaged")
         if (version := _FILE.unpack(start)[1]) > FORMAT:

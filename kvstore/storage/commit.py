@@ -33,9 +33,9 @@ PATIENCE = 0.002
 """Seconds for which the loop waits for the kernel's sync before it goes on with other things."""
 LARGE_GROUP = 1 * settings.MIB
 """Bytes from which a group is written in the thread: copying 4 MiB into the page cache takes about a millisecond."""
-IDLE_MARK = 0.05
-"""Nothing appended between two looks so many seconds apart: a mark is logged, so that damage to the last record is told from a
-torn tail."""
+IDLE_MARK = 0.025
+"""Seconds between two looks. If nothing was appended meanwhile a mark is logged, so that damage to the last record is told from
+a torn tail."""
 TURN = 1e-6
 """Seconds that let the event loop come round once, sockets and timers included. A callback does not: the loop then runs what
 is ready over and over and looks at the clock only after dozens of rounds, each with a sync in it; heartbeats came 2 s late."""

@@ -125,9 +125,11 @@ def _read_values(engine: Engine, tablet: int, low: bytes) -> Generator[Pause, No
         yield None
     _count(engine, sum(s.ref.length for s in still))
     for value, what in found:
-        if owner(engine, tablet, value.ref.segment, value.key, value.packed) is not None:
+        whose = owner(engine, tablet, value.ref.segment, value.key, value.packed)
+        if whose is not None and whose.learning is not Learning.DAMAGED:
             engine.figures.scrub_damages += 1
             engine.value_damaged(value.ref, what)
+            yield None
     if following is None:
         engine.scrub_round.go_on(tablet + 1, None)
     else:
@@ -183,7 +185,7 @@ def _read_checkpoint(engine: Engine, tablet: int) -> Generator[Pause, None, None
         engine.scrub_round.go_on(tablet, b"")
         return
     if reader is None:
-        reader = engine.scrub_round.reader = ChunkReader(engine.files, path)
+        reader = engine.scrub_round.reader = ChunkReader(engine.files, path, from_disk=True)
     begin = reader.at
     found: list[tuple[int, str]] = []
     yield functools.partial(_read_on, engine.files, reader, found)
@@ -214,7 +216,6 @@ def _read_on(files: FileDoor, reader: ChunkReader, found: list[tuple[int, str]])
     try:
         fd = files.open(reader.path)
         try:
-            files.forget(fd, reader.at, AT_ONCE)
             for _ in reader.chunks(fd):
                 if reader.at >= end:
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,14 @@ class Node:
         self.committer.wake()
         return lsn
 
+    def fill_up(self) -> int:
+        """Write until the disk has no room; the lsn of what was written last."""
+        self.files.full = True
+        while not self.engine.is_full:
+            last = self.write(self.engine.tablets[1].last + 1)
+            gevent.sleep(0.001)
+        return last
+
     def until_durable(self, lsn: int) -> None:
         with gevent.Timeout(10):
             while self.durable < lsn:
@@ -174,13 +183,79 @@ def test_the_kernels_sync_of_a_stalled_disk_does_not_stop_the_loop(tmp_path: Pat
         gevent.sleep(0.005)
     last = node.write(3)
     assert node.engine.tablets[1].last == 3
-    syncs = node.files.syncs
+    syncs, age = node.files.syncs, node.committer.disk_age()
+    ages: list[float] = []
+
+    def durable(lsn: int) -> None:
+        ages.append(node.committer.disk_age())
+        node._durable(lsn)
+
+    node.committer._on_durable = durable
     node.files.kernel.go_on()
     node.until_durable(last)
     assert node.files.syncs == syncs + 2
+    assert ages[0] < age, "a busy log is not a stalled one"
     assert node.committer.disk_age() == 0
     node.until_durable(node.write(4))
     node.close()
+
+
+def test_what_came_during_a_slow_sync_follows_without_being_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvstore.storage.commit.IDLE_MARK", 3600.0)
+    node = Node(tmp_path, Mode.KERNEL)
+    node.until_durable(node.write(1))
+    node.files.kernel.stalled = True
+    node.write(2)
+    gevent.sleep(0.01)
+    last = node.write(3)
+    node.files.kernel.go_on()
+    node.until_durable(last)
+    node.close()
+
+
+def test_a_slow_sync_of_a_batch_over_several_segments_is_told_of_when_all_is_on_disk(tmp_path: Path) -> None:
+    node = Node(tmp_path / "node", Mode.KERNEL, segment_size=16384)
+    node.until_durable(node.write(1))
+    node.files.kernel.stalled = True
+    for number in range(2, 400):
+        last = node.write(number)
+    gevent.sleep(0.01)
+    node.files.kernel.go_on()
+    node.until_durable(last)
+    shutil.copytree(tmp_path / "node", tmp_path / "as killed now")
+    again = Engine.open(str(tmp_path / "as killed now"), Files(), options(segment_size=16384))
+    assert again.tablets[1].last == 399
+    assert len(again.wal.folder.segments) > 2
+    again.abandon()
+    node.close()
+
+
+@MODES
+def test_a_large_group_and_small_ones_become_durable_alike(
+    tmp_path: Path, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvstore.storage.commit.LARGE_GROUP", 1000)
+    node = Node(tmp_path, mode, segment_size=1 << 20)
+    number = 0
+    for size in (1, 20, 1, 40, 1):
+        for _ in range(size):
+            number += 1
+            last = node.write(number)
+        node.until_durable(last)
+    node.close()
+
+
+@MODES
+def test_to_stop_is_to_sync_what_waits(tmp_path: Path, mode: Mode) -> None:
+    node = Node(tmp_path, mode)
+    node.until_durable(node.write(1))
+    last = node.write(2)
+    node.committer.stop()
+    assert node.durable >= last
+    assert not node.engine.wal.waiting
+    node.engine.abandon()
 
 
 @MODES
@@ -212,12 +287,7 @@ def test_a_log_that_found_no_room_goes_on_when_there_is_some(
 ) -> None:
     node = Node(tmp_path, mode, segment_size=16384)
     node.until_durable(node.write(1))
-    node.files.full = True
-    number = 1
-    while not node.engine.is_full:
-        number += 1
-        last = node.write(number)
-        gevent.sleep(0.001)
+    last = node.fill_up()
     assert node.durable < last
     assert node.committer.disk_age() == 0, "a full disk is not a stalled one"
     node.files.full = False
@@ -257,12 +327,7 @@ def test_what_is_appended_while_it_stops_is_synced_or_left_alone(
 def test_a_log_that_finds_no_room_can_be_stopped(tmp_path: Path, mode: Mode) -> None:
     node = Node(tmp_path, mode, segment_size=16384)
     node.until_durable(node.write(1))
-    node.files.full = True
-    number = 1
-    while not node.engine.is_full:
-        number += 1
-        node.write(number)
-        gevent.sleep(0.001)
+    node.fill_up()
     with gevent.Timeout(10):
         node.committer.stop()
     assert node.engine.wal.waiting
@@ -287,6 +352,8 @@ def test_a_failed_fsync_is_told_once_and_everything_after_is_refused(
     assert len(node.failures) == 1
     assert unexpected == []
     assert node.files.syncs == syncs
+    with gevent.Timeout(10):
+        node.committer.stop()
     assert node.durable < node.engine.wal.appended
 
 

@@ -98,6 +98,24 @@ def test_a_sync_that_is_seen_before_its_signal_is_done(file: int) -> None:
     sync.close()
 
 
+class LateSync(KernelSync):
+    """Of the first look nothing is seen: the sync ends between it and the taking of the signal."""
+
+    looks = 0
+
+    def _ended(self, seconds: float) -> bool:
+        self.looks += 1
+        return self.looks > 1 and super()._ended(seconds)
+
+
+def test_a_sync_whose_signal_is_taken_away_is_looked_at_once_more(file: int) -> None:
+    sync = made(LateSync)
+    sync.begin(file)
+    assert signalled(sync, 60.0)
+    assert sync.wait(0.0), "nobody would be called again"
+    sync.close()
+
+
 def test_the_signal_of_a_former_sync_is_not_taken_for_the_next_ones() -> None:
     """It may come late, and is left where nobody waited for it."""
     sync = made(EndlessSync)

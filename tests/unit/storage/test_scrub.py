@@ -410,8 +410,31 @@ def test_a_checkpoint_that_was_replaced_meanwhile_is_no_damage() -> None:
 def in_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice is one chunk, and a checkpoint has several."""
     monkeypatch.setattr(scrubround, "SLICE", 1)
-    monkeypatch.setattr("kvstore.storage.scrub.AT_ONCE", 1)
     monkeypatch.setattr("kvstore.storage.checkpoint.CHUNK_BYTES", 100)
+
+
+@pytest.mark.usefixtures("in_small_steps")
+def test_every_chunk_of_a_checkpoint_is_read_from_disk() -> None:
+    engine = with_values()
+    checkpointed(engine)
+    assert isinstance(engine.files, FaultyFiles)
+    begin = len(engine.files.log)
+    a_round(engine)
+    done = [each for each in engine.files.log[begin:] if each[1] == checkpoint_of(engine)]
+    reads = [number for number, (operation, _) in enumerate(done) if operation == "read"]
+    assert len(reads) > 6
+    assert all(done[number - 1][0] == "forget" for number in reads)
+
+
+def test_a_stretch_of_damage_is_one_replicas_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To tell whose a value is costs a walk over all cells: it is made once, not for each of them."""
+    monkeypatch.setattr(scrubbing, "AT_ONCE", 1 << 20)
+    engine = with_values()
+    for number in range(6):
+        flip_value(engine, f"row{number}")
+    a_round(engine)
+    assert engine.figures.scrub_damages == 1
+    assert len(engine.damage) == 1
 
 
 @pytest.mark.usefixtures("in_small_steps")
