@@ -207,3 +207,22 @@ class Files:
             os.close(fd)
             return None
         return fd
+
+
+def replace_file(files: FileDoor, folder: str, name: str, buffers: Sequence[Buffer], *, durably: bool) -> None:
+    """Let `folder` hold a file of that name with these bytes. Whoever reads it finds the former or this one; after a crash too
+    if it was written `durably`, else perhaps one that is cut short."""
+    path = f"{folder}/{name}"
+    temporary = f"{path}.tmp"
+    if files.exists(temporary):
+        files.unlink(temporary)
+    fd = files.open(temporary, create=True)
+    try:
+        files.pwritev(fd, buffers, 0)
+        if durably:
+            files.fdatasync(fd)
+    finally:
+        files.close(fd)
+    files.rename(temporary, path)
+    if durably:
+        files.fsync_dir(folder)

@@ -16,7 +16,7 @@ import msgpack
 
 from kvstore.storage.crc import crc32c
 from kvstore.storage.failures import FolderDamaged, FutureFormat
-from kvstore.storage.files import FileDoor
+from kvstore.storage.files import FileDoor, replace_file
 from kvstore.storage.segment import Position
 
 MAGIC = b"PENNDATA"
@@ -38,18 +38,8 @@ class Manifest:
 def write_manifest(files: FileDoor, folder: str, manifest: Manifest) -> None:
     """Replace the folder's manifest, durably."""
     body = msgpack.packb([manifest.store_id, *manifest.log_start])
-    path = f"{folder}/{NAME}"
-    temporary = f"{path}.tmp"
-    if files.exists(temporary):
-        files.unlink(temporary)
-    fd = files.open(temporary, create=True)
-    try:
-        files.pwritev(fd, [_HEAD.pack(MAGIC, FORMAT, len(body), crc32c(body)), body], 0)
-        files.fdatasync(fd)
-    finally:
-        files.close(fd)
-    files.rename(temporary, path)
-    files.fsync_dir(folder)
+    head = _HEAD.pack(MAGIC, FORMAT, len(body), crc32c(body))
+    replace_file(files, folder, NAME, [head, body], durably=True)
 
 
 def read_manifest(files: FileDoor, folder: str) -> Manifest | None:

@@ -25,7 +25,7 @@ import msgpack
 from kvstore import settings
 from kvstore.storage.checkpoint import ChunkReader
 from kvstore.storage.crc import crc32c
-from kvstore.storage.files import FileDoor
+from kvstore.storage.files import FileDoor, replace_file
 
 SLICE = 4 * settings.MIB
 """Bytes after which the scrub gives way to other work, and waits as long as they are worth."""
@@ -125,16 +125,8 @@ class ScrubRound:
 def write_place(files: FileDoor, folder: str, place: Place) -> None:
     """Replace the folder's file; nothing is synced."""
     body = msgpack.packb([place.tablet, place.key, place.passed, place.ended])
-    path = f"{folder}/{NAME}"
-    temporary = f"{path}.tmp"
-    if files.exists(temporary):
-        files.unlink(temporary)
-    fd = files.open(temporary, create=True)
-    try:
-        files.pwritev(fd, [_HEAD.pack(MAGIC, FORMAT, len(body), crc32c(body)), body], 0)
-    finally:
-        files.close(fd)
-    files.rename(temporary, path)
+    head = _HEAD.pack(MAGIC, FORMAT, len(body), crc32c(body))
+    replace_file(files, folder, NAME, [head, body], durably=False)
 
 
 def read_place(files: FileDoor, folder: str) -> Place:
