@@ -212,6 +212,7 @@ def test_what_came_during_a_slow_sync_follows_without_being_asked_for(
     last = node.write(3)
     node.files.kernel.go_on()
     node.until_durable(last)
+    assert not node.engine.wal.waiting
     node.close()
 
 
@@ -244,6 +245,7 @@ def test_a_large_group_and_small_ones_become_durable_alike(
             number += 1
             last = node.write(number)
         node.until_durable(last)
+    assert node.durable == node.engine.wal.synced >= last
     node.close()
 
 
