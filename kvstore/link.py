@@ -91,10 +91,10 @@ class _Session:
         parts: list[Buffer] = []
         for (tablet, range_version), (ids, mutations) in bundling.items():
             parts += encode_write(tablet, range_version, ids, encode_head(mutations))
-        if self.channel is None:
-            self.send(parts, False)
-        elif parts:
+        if parts and self.channel is not None:
             self.channel.send_now(parts)
+        elif parts:
+            self.send(parts, False)
 
     def send(self, parts: Sequence[Buffer], soon: bool) -> None:
         if self.channel is not None:

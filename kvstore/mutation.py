@@ -336,11 +336,6 @@ class Entry:
         return self._parts
 
     @property
-    def payload_size(self) -> int:
-        """Bytes of the payload."""
-        return sum(map(len, self.payload_parts))
-
-    @property
     def bulk_start(self) -> int:
         """Offset of the first bulk part inside the payload."""
         return len(self.payload_parts[0])

@@ -14,7 +14,7 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,18 @@ class StoreCluster(Store):
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def running_store(folder: Path, nodes: int = 3, node_options: Sequence[object] = ()) -> Iterator[StoreCluster]:
+    """A store that runs and has all its replicas, for the length of the block."""
+    cluster = StoreCluster(folder, nodes, node_options=node_options)
+    try:
+        cluster.start()
+        cluster.wait_until_whole()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 class WebCluster(Store):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cluster import StoreCluster, WebCluster
+from tests.cluster import StoreCluster, WebCluster, running_store
 
 if TYPE_CHECKING:
     from django.test import Client as Browser
@@ -51,13 +51,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
     """A running store of three nodes, every tablet with all its replicas."""
-    cluster = StoreCluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -171,7 +171,7 @@ class GroupCommitter:
             lsn = self._wal.written(batch)
         except NoSpace:
             self._engine.no_room()
-            self._rest()  # a full disk is not a stalled one
+            self._rest()  # a full disk is not a stalled one, and nobody who stops need wait for room
             self._busy = self._out_of_room = True
             self._when_there_is_room.start(self._turn)
             return

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import wait_for
 from tests.simulation.checker import Operation, first_contradiction
@@ -23,13 +23,8 @@ Key = tuple[str, str]
 @pytest.fixture
 def lonely(tmp_path: Path) -> Iterator[StoreCluster]:
     """A store of one node: whatever its disk forgets is forgotten."""
-    cluster = StoreCluster(tmp_path, nodes=1)
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path, nodes=1) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 def test_a_disk_that_forgets_acknowledged_writes_is_found_out(lonely: StoreCluster, tmp_path: Path) -> None:

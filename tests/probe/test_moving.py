@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kvstore.client import Client
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 from tests.probe.cells import check
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import wait_for
@@ -24,27 +24,17 @@ LARGE = 3 << 20
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[StoreCluster]:
-    cluster = StoreCluster(tmp_path)
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
     """Four nodes, so that every tablet has one that it could move to; nothing moves by itself."""
-    cluster = StoreCluster(tmp_path_factory.mktemp("four"), nodes=4)
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path_factory.mktemp("four"), nodes=4) as cluster:
         with closing(cluster.admin()) as admin:
             admin.spread(False)
         yield cluster
-    finally:
-        cluster.stop()
 
 
 def fill(client: Client, group: str) -> dict[tuple[str, str], bytes]:

@@ -12,7 +12,7 @@ import pytest
 
 from kvstore.client import Client
 from tests.bench.handover import Traffic, measure, rows_of
-from tests.cluster import StoreCluster, WebCluster
+from tests.cluster import StoreCluster, WebCluster, running_store
 from tests.probe.cells import check
 from tests.processes import ROOT, wait_for
 
@@ -26,13 +26,8 @@ LARGE = 3 << 20
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[StoreCluster]:
-    made = StoreCluster(tmp_path)
-    try:
-        made.start()
-        made.wait_until_whole()
+    with running_store(tmp_path) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def node(cluster: StoreCluster, name: str) -> dict[str, Any]:

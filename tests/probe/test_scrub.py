@@ -10,7 +10,7 @@ import pytest
 
 from kvstore import settings
 from kvstore.client import Client
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 from tests.probe.histories import PATIENT, Histories, groups_of
 from tests.processes import wait_for
 
@@ -22,13 +22,8 @@ VALUE = random.Random(7).randbytes(2 * settings.MIB)
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[StoreCluster]:
     """A store whose nodes read all that they store again every second."""
-    cluster = StoreCluster(tmp_path, node_options=("--scrub-period", 7))
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path, node_options=("--scrub-period", 7)) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 def flip_in_value(cluster: StoreCluster, name: str) -> None:

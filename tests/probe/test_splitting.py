@@ -12,7 +12,7 @@ import pytest
 from kvstore import settings
 from kvstore.control import WasSplit
 from kvstore.errors import StoreError
-from tests.cluster import Store, StoreCluster
+from tests.cluster import Store, StoreCluster, running_store
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import wait_for
 
@@ -24,13 +24,8 @@ DELAYS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[StoreCluster]:
-    made = StoreCluster(tmp_path)
-    try:
-        made.start()
-        made.wait_until_whole()
+    with running_store(tmp_path) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def cuts(group: str, count: int) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from kvstore import settings
 from kvstore.client import Batch, Client, connect
 from kvstore.errors import NotEnoughReplicas, OutcomeUnknown, Unavailable
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 from tests.probe.histories import PATIENT, Histories
 from tests.processes import accepts, wait_for
 
@@ -24,13 +24,8 @@ ROWS = ["alice:mail", "henry:mail", "nora:mail", "tom:mail", "user:zoe"]
 
 @pytest.fixture(scope="module")
 def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
-    cluster = StoreCluster(tmp_path_factory.mktemp("harmed"))
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path_factory.mktemp("harmed")) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture

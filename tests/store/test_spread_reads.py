@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kvstore import settings
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 
 LARGE = 16 * settings.BULK_VALUE
 
@@ -64,13 +64,8 @@ def test_all_replicas_take_their_part(cluster: StoreCluster) -> None:
 @pytest.fixture
 def own_cluster(tmp_path: Path) -> Iterator[StoreCluster]:
     """A cluster to do harm to."""
-    cluster = StoreCluster(tmp_path)
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
+    with running_store(tmp_path) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.mark.probe

@@ -14,7 +14,7 @@ from django.test import override_settings
 from kvstore.errors import StoreError
 from penncloud_site import storage
 from penncloud_site.accounts.models import User
-from tests.cluster import StoreCluster
+from tests.cluster import StoreCluster, running_store
 from tests.web.visitors import PASSWORD, Visitor, fresh_name
 
 
@@ -37,17 +37,14 @@ def page(visitor: Visitor, address: str, status: int = 200) -> str:
 @contextmanager
 def cluster_to_harm(folder: Path, nodes: int = 3) -> Iterator[StoreCluster]:
     """A cluster of its own, to which the site of this process is turned meanwhile."""
-    cluster = StoreCluster(folder, nodes)
-    here = {"DATA_DIR": folder, "COORDINATORS": cluster.coordinators, "KEY_FILE": str(cluster.key_file)}
-    try:
-        cluster.start()
-        cluster.wait_until_whole()
-        with override_settings(PENNCLOUD={**settings.PENNCLOUD, **here}):
+    with running_store(folder, nodes) as cluster:
+        here = {"DATA_DIR": folder, "COORDINATORS": cluster.coordinators, "KEY_FILE": str(cluster.key_file)}
+        try:
+            with override_settings(PENNCLOUD={**settings.PENNCLOUD, **here}):
+                storage.disconnect()
+                yield cluster
+        finally:
             storage.disconnect()
-            yield cluster
-    finally:
-        storage.disconnect()
-        cluster.stop()
 
 
 def status_when(

@@ -123,7 +123,7 @@ def killed(marked: bool) -> tuple[FaultyDisk, int, int]:
     if marked:
         engine.wal.mark()
         engine.sync()
-    return disk.after_kill(), last, last + RECORD_HEADER + U64.size + new.payload_size
+    return disk.after_kill(), last, last + RECORD_HEADER + U64.size + sum(map(len, new.payload_parts))
 
 
 @pytest.mark.parametrize("marked", [True, False])
