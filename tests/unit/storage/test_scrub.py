@@ -453,6 +453,15 @@ def test_cells_without_large_values_are_passed_over_and_nothing_of_the_walk_is_k
     assert all(block.order is None for block in engine.tablets[1].tablet.snapshot().blocks)
 
 
+def test_so_many_blocks_are_passed_over_in_one_call_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.storage.tablet.BLOCKS_AT_ONCE", 3)
+    engine = an_engine()
+    for i in range(10):
+        write(engine, [put(f"row{i:02}{j:04}", "c", b"small") for j in range(500)])
+    firsts = [block.ordered()[0] for block in engine.tablets[1].tablet.snapshot().blocks]
+    assert engine.tablets[1].tablet.bulk_cells(b"", 1) == ([], firsts[3])
+
+
 def test_a_walk_in_pieces_gives_every_large_value_once_and_in_order() -> None:
     chance = random.Random(3)
     engine = an_engine(segment_size=1 << 20)
