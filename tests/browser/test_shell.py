@@ -258,6 +258,28 @@ def test_the_main_action_is_one_button_wherever_the_rail_is(page: Page, path: st
         expect(page.locator("#compose-dock [name=to]")).to_be_focused()
 
 
+def test_the_main_action_stands_in_one_place_in_every_frame(page: Page) -> None:
+    """With reduced motion the rail's button once stayed for some frames after the floating one had come."""
+    sign_up(page)
+    page.goto("/drive/")
+    page.evaluate("""() => {
+        const inRail = document.querySelector(".rail-action"), floating = document.querySelector(".floating-action");
+        const places = [];
+        window.twentyNarrowFrames = new Promise((done) => {
+            let narrow = 0;
+            const look = () => {
+                const rail = getComputedStyle(inRail).visibility === "visible";
+                places.push(rail + (getComputedStyle(floating).display !== "none"));
+                if (innerWidth < 992) narrow += 1;
+                if (narrow < 20) requestAnimationFrame(look); else done(places);
+            };
+            look();
+        });
+    }""")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert set(page.evaluate("window.twentyNarrowFrames")) == {1}
+
+
 def test_without_scripts_the_menus_open_and_nothing_is_offered_in_vain(chromium: Browser, web_cluster: Any) -> None:
     context = chromium.new_context(
         base_url=web_cluster.url, java_script_enabled=False, viewport={"width": 390, "height": 800}, color_scheme="dark"
