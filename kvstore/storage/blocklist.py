@@ -29,6 +29,14 @@ class BlockList:
         self._changes = 0
         self._dropped: list[Block] = []
         self._digest = 0
+        self._owing: list[Block] = []
+        """The blocks that owe something."""
+        self._owed = 0
+        """Bytes of memory that this keeps, about."""
+        self._again = 0
+        """Puts over cells that were already owed."""
+        self._at_once = 0
+        """So many mutations are counted at once from here on."""
         self.cells = 0
         self.bytes = 0
         self.bulk_bytes: dict[int, int] = {}
@@ -36,11 +44,20 @@ class BlockList:
     @property
     def digest(self) -> int:
         """The digest of all cells, 64 bits."""
+        self._settle()
         return self._digest & DIGEST_MASK
+
+    def _settle(self) -> None:
+        """Let the digests count the cells that are here: before anybody looks at one, and before a block becomes another."""
+        if self._owing:
+            self._digest += sum([block.settle() for block in self._owing])
+            self._owing.clear()
+            self._owed = self._again = 0
 
     def clear(self) -> None:
         """Delete every cell; their memory is freed by `release_dropped`."""
         self._changes += 1
+        self._settle()
         self._dropped += self._blocks
         self._blocks, self._firsts = [Block(self._stamp)], [b""]
         self._digest = self.cells = self.bytes = 0
@@ -101,6 +118,7 @@ class BlockList:
 
         Blocks change hands as they are, and at most one is cut; what takes time is to add up their sums.
         """
+        self._settle()
         number = self._boundary(low)
         self._changes += 1
         upper = type(self)()
@@ -165,6 +183,7 @@ class BlockList:
         return block
 
     def _drop_block(self, number: int) -> None:
+        self._settle()
         block = self._blocks[number]
         self._changes += 1
         self._add_totals(block, -1)
@@ -200,6 +219,7 @@ class BlockList:
 
     def _cut_block(self, number: int, begin: int) -> None:
         """Put the cells of a block from index `begin` on into a block of their own, behind it."""
+        self._settle()
         upper = Block(self._stamp)
         upper.take_from(self._blocks[number], begin)
         self._blocks.insert(number + 1, upper)
@@ -210,6 +230,7 @@ class BlockList:
         left = number - 1 if number > 0 else 0
         if len(self._blocks[left].cells) + len(self._blocks[left + 1].cells) > MOST_CELLS // 2:
             return
+        self._settle()
         upper = self._own(left + 1)
         self._own(left).take_from(upper, 0)
         del self._blocks[left + 1]

@@ -10,6 +10,10 @@ Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snaps
 So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long. A tablet is
 cut in two by handing blocks over (`kvstore.storage.blocklist`).
 
+Digest. A put over a cell only notes down what was there; the digests of blocks and tablet are brought up to date when somebody
+asks for one, when a block becomes another, and when what was noted takes `MOST_OWED` of memory. So a cell that is written again
+and again is counted once. Where few are, noting only costs, and for a while each put is counted at once.
+
 Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
 """
 
@@ -46,6 +50,15 @@ _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), 
 _kind = itemgetter(0)
 BLOCKS_AT_ONCE = 1000
 """Blocks that `bulk_cells` passes over in one call: less than a millisecond."""
+MOST_OWED = 512 * 1024
+"""Bytes of replaced cells that are kept until the digest counts what replaced them: one or two thousand cells, half a
+millisecond's work."""
+_OWED = 128
+"""Bytes that one of them takes besides its own, about."""
+_WORTH_NOTING = 1.0
+"""Further puts over each cell that was noted: below this, noting is not worth it."""
+_AT_ONCE = 50_000
+"""Mutations that are then counted at once, before it is tried again with as many cells as `MOST_OWED` allows."""
 _SEVERAL = 8
 """Puts of one mutation from which `_put_together` is worth its beginning and end."""
 _NO_BLOCK = Block(-1)
@@ -146,7 +159,8 @@ class Tablet(BlockList):
 
     def pieces(self, low: bytes, high: bytes | None) -> Iterator[tuple[Block, Sequence[bytes], bool]]:
         """Block by block, (block, those of its keys that lie in [low, high), whether that is all of them). The tablet must not
-        change meanwhile."""
+        change meanwhile. No block owes anything."""
+        self._settle()
         for number in range(bisect_right(self._firsts, low) - 1, len(self._blocks)):
             if high is not None and self._firsts[number] >= high:
                 return
@@ -219,7 +233,10 @@ class Tablet(BlockList):
         """
         pack, crc, find = CELL_HEAD.pack, crc32c_value, bisect_right
         firsts, blocks, stamp = self._firsts, self._blocks, self._stamp
-        digests = sizes = 0
+        digests = sizes = again = 0
+        at_once = self._at_once > 0
+        if at_once:
+            self._at_once -= len(mutations)
         self._changes += 1
         for mutation in mutations:
             head = pack(epoch, sequence, INLINE)
@@ -244,11 +261,16 @@ class Tablet(BlockList):
                     self._put(key, packed)
                     continue
                 assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
-                # what both have in common of (crc of the key + A) * (crc of the cell + B) falls away
-                digest = (crc(key) + DIGEST_KEY) * (crc(packed) - crc(old))
+                if key in block.owed:
+                    again += 1
+                elif at_once:
+                    # what both have in common of (crc of the key + A) * (crc of the cell + B) falls away
+                    digest = (crc(key) + DIGEST_KEY) * (crc(packed) - crc(old))
+                    block.digest += digest
+                    digests += digest
+                else:
+                    self._owe(block, key, old)
                 cells[key] = packed
-                block.digest += digest
-                digests += digest
                 size = len(packed) - len(old)
                 if size:
                     block.bytes += size
@@ -256,22 +278,31 @@ class Tablet(BlockList):
             sequence += 1
         self._digest = self._digest + digests & DIGEST_MASK
         self.bytes += sizes
+        self._again += again
+        if self._owed > MOST_OWED:
+            if self._again < _WORTH_NOTING * sum([len(block.owed) for block in self._owing]):
+                self._at_once = _AT_ONCE
+            self._settle()
         return offset
+
+    def _owe(self, block: Block, key: bytes, old: bytes) -> None:
+        """The cell that is counted in the digest, `old`, is about to be replaced; neither it nor the new one is a bulk one."""
+        if not block.owed:
+            self._owing.append(block)
+        block.owed[key] = old
+        self._owed += len(old) + _OWED
 
     def _put_together(self, operations: Sequence[list[Any]], head: bytes) -> None:
         """Carry out the puts of one mutation. They are of one row, mostly, and its cells lie side by side: each is looked for
-        in the block of the one before, and a block's sums are adjusted once."""
+        in the block of the one before."""
         stamp = self._stamp
         block, cells, low, high = _NO_BLOCK, _NO_BLOCK.cells, _ABOVE_ALL, b""
         latest, prefix = None, b""
-        digest = size = 0
         for _, row, column, value in operations:
             if row != latest:
                 latest, prefix = row, cell_key(row, "")
             key = prefix + column.encode()
             if not low <= key < high:
-                self._adjust(block, digest, size)
-                digest = size = 0
                 number = bisect_right(self._firsts, key) - 1
                 block, low = self._blocks[number], self._firsts[number]
                 high = self._firsts[number + 1] if number + 1 < len(self._firsts) else _ABOVE_ALL
@@ -279,23 +310,19 @@ class Tablet(BlockList):
             packed = head + value
             old = cells.get(key)
             if old is None or old[16] or block.stamp != stamp:
-                self._adjust(block, digest, size)
-                digest = size = 0
                 self._put(key, packed)
                 high = b""  # it may have put other blocks in the place of this one
                 continue
             assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
+            if key in block.owed:
+                self._again += 1
+            else:
+                self._owe(block, key, old)
             cells[key] = packed
-            digest += (crc32c_value(key) + DIGEST_KEY) * (crc32c_value(packed) - crc32c_value(old))
-            size += len(packed) - len(old)
-        self._adjust(block, digest, size)
-
-    def _adjust(self, block: Block, digest: int, size: int) -> None:
-        """Cells of the block were replaced: what the sums grow by."""
-        block.digest += digest
-        block.bytes += size
-        self._digest = self._digest + digest & DIGEST_MASK
-        self.bytes += size
+            size = len(packed) - len(old)
+            if size:
+                block.bytes += size
+                self.bytes += size
 
     def _carry_out(
         self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool
@@ -365,7 +392,7 @@ class Tablet(BlockList):
     # ------------------------------------------------------------------ inside
 
     def _put(self, key: bytes, packed: bytes, newer_only: bool = False, any_version: bool = False) -> None:
-        # The hottest code of a node: digest and sizes are spelled out here, for cells without bulk values.
+        # Hot code: digest and sizes are spelled out here, for cells without bulk values.
         number = bisect_right(self._firsts, key) - 1
         block = self._blocks[number]
         if block.stamp != self._stamp:
@@ -376,6 +403,8 @@ class Tablet(BlockList):
             assert newer_only, "versions of a cell only grow"
             return
         self._changes += 1
+        if key in block.owed:
+            self._settle()
         if packed[16] or (old is not None and old[16]):
             digest, size = self._count_change(block, key, old, packed)
         else:
@@ -415,6 +444,8 @@ class Tablet(BlockList):
         old = block.cells.get(key)
         if old is None or (unless_newer_than is not None and old[:16] > unless_newer_than):
             return
+        if key in block.owed:
+            self._settle()
         block = self._own(number)
         self._changes += 1
         del block.cells[key]
