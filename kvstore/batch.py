@@ -11,6 +11,9 @@ from kvstore.errors import BadRequest, CrossTabletBatch, ValueTooLarge
 from kvstore.keys import MAX_KEY, GroupRule, checked
 from kvstore.mutation import Op, Require, Version
 
+_MOST_STEPS, _BULK_VALUE, _MOST_BYTES = settings.MAX_OPERATIONS, settings.BULK_VALUE, settings.MAX_BATCH
+"""At hand: each is looked at for every put."""
+
 
 class Batch:
     """Built by chaining: `Batch().require(…).put(…).delete(…)`; see `Client.apply`.
@@ -20,7 +23,7 @@ class Batch:
     requirements are judged before the first operation; operations take effect in the order in which they were added.
     """
 
-    __slots__ = ("_bulk", "_rows", "_size", "operations", "requires")
+    __slots__ = ("_bulk", "_size", "operations", "requires")
 
     def __init__(self) -> None:
         self.requires: list[list[Any]] = []
@@ -28,7 +31,6 @@ class Batch:
         self.operations: list[list[Any]] = []
         """As `kvstore.mutation` encodes them."""
         self._bulk: list[bytes] = []
-        self._rows: set[str] = set()
         self._size = 0
 
     def require(self, row: str, column: str, expected: bytes | None) -> Batch:
@@ -64,10 +66,9 @@ class Batch:
             # what nearly every put is, checked in one go
             keys, size = len(row) + len(column), len(value)
             total = self._size + keys + size
-            few = len(self.operations) + len(self.requires) < settings.MAX_OPERATIONS
-            if keys <= MAX_KEY and size < settings.BULK_VALUE and total <= settings.MAX_BATCH and few:
+            few = len(self.operations) + len(self.requires) < _MOST_STEPS
+            if keys <= MAX_KEY and size < _BULK_VALUE and total <= _MOST_BYTES and few:
                 self._size = total
-                self._rows.add(row)
                 self.operations.append([0, row, column, value])
                 return self
         self._add(row, column)
@@ -100,12 +101,13 @@ class Batch:
 
     def only_row(self, rule: GroupRule) -> str:
         """A row of the one group that all rows lie in; `CrossTabletBatch` if there are several groups."""
-        if not self._rows:
+        rows = [step[1] for steps in (self.operations, self.requires) for step in steps]
+        if not rows:
             raise BadRequest("the batch is empty")
-        if not rule.is_one_group(self._rows):
-            one, other, *_ = sorted({rule.group_of(row): row for row in self._rows}.values())
+        if not rule.is_one_group(rows):
+            one, other, *_ = sorted({rule.group_of(row): row for row in rows}.values())
             raise CrossTabletBatch(f"rows {one!r} and {other!r} lie in different groups: no batch can span them")
-        return next(iter(self._rows))
+        return str(rows[0])
 
     def _add(self, row: str, column: str) -> None:
         checked(row, "row")
@@ -113,7 +115,6 @@ class Batch:
         if len(self) >= settings.MAX_OPERATIONS:
             raise ValueTooLarge(f"a batch holds at most {settings.MAX_OPERATIONS} operations and requirements")
         self._grow(len(row.encode()) + len(column.encode()))
-        self._rows.add(row)
 
     def _grow(self, size: int) -> None:
         self._size += size

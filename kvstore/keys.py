@@ -7,13 +7,14 @@ no UTF-8 form and are refused.
 A *range* of rows is [start, end); an `end` of None has no upper bound.
 
 A *group* is what the cluster's group rule (one regular expression, fixed when the cluster is made) matches at the start of
-a row. A batch is atomic inside one group, and a tablet is split only between rows whose groups differ.
+a row. A batch is atomic inside one group, and a tablet is split only between rows whose groups differ. What lies between two
+rows of one group, in key order, is taken to be of it: a rule is for rows of which that holds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from kvstore.errors import BadRequest, ValueTooLarge
 
@@ -65,18 +66,10 @@ class GroupRule:
         found = self._match(row)
         return found.group() if found else row
 
-    def is_one_group(self, rows: Iterable[str]) -> bool:
-        """Whether the groups of all `rows` are the same."""
-        match = self._match
-        group = None
-        for row in rows:
-            found = match(row)
-            its = found[0] if found else row
-            if its != group:
-                if group is not None:
-                    return False
-                group = its
-        return True
+    def is_one_group(self, rows: Collection[str]) -> bool:
+        """Whether all `rows`, one at least, are of the same group: the least and the greatest tell."""
+        least, greatest = min(rows), max(rows)
+        return least == greatest or self.group_of(least) == self.group_of(greatest)
 
     def may_split_at(self, row: str) -> bool:
         """Whether a tablet may be split so that `row` begins the upper half, judged by `row` alone.

@@ -201,9 +201,7 @@ def check_bundle(bundle: Bundle) -> None:
                 raise ValueTooLarge(f"a bundle holds at most {_MOST_STEPS} operations and requirements")
             for require in requires:
                 _check_require(require)
-            for operation in operations:
-                if not _is_plain_put(operation):
-                    expected_bulk += _check_operation(operation)
+            expected_bulk += _check_operations(operations)
         except (TypeError, IndexError, ValueError) as error:
             raise BadRequest(f"malformed mutation: {error}") from error
     if expected_bulk != len(bundle.bulk):
@@ -213,23 +211,29 @@ def check_bundle(bundle: Bundle) -> None:
 
 
 _SURELY_SHORT = MAX_KEY // 4  # characters: UTF-8 takes at most four bytes for each
+_BULK_VALUE = settings.BULK_VALUE
 
 
-def _is_plain_put(operation: list[Any]) -> bool:
-    """Whether it is a put with nothing to find fault with, told quickly: nearly every operation is one."""
-    if type(operation) is not list or len(operation) != 4 or operation[0] != 0:
-        return False
-    _, row, column, value = operation
-    return (
-        type(row) is str
-        and type(column) is str
-        and type(value) is bytes
-        and len(row) <= _SURELY_SHORT
-        and len(column) <= _SURELY_SHORT
-        and len(value) < settings.BULK_VALUE
-        and row.isascii()
-        and column.isascii()
-    )
+def _check_operations(operations: list[Any]) -> int:
+    """Check operations; how many bytes of the bulk part they take."""
+    bulk = 0
+    for operation in operations:
+        # a put with nothing to find fault with is told quickly: nearly every operation is one
+        if type(operation) is list and len(operation) == 4 and operation[0] == 0:
+            _, row, column, value = operation
+            if (
+                type(row) is str
+                and type(column) is str
+                and type(value) is bytes
+                and len(row) <= _SURELY_SHORT
+                and len(column) <= _SURELY_SHORT
+                and len(value) < _BULK_VALUE
+                and row.isascii()
+                and column.isascii()
+            ):
+                continue
+        bulk += _check_operation(operation)
+    return bulk
 
 
 def _check_require(require: list[Any]) -> None:

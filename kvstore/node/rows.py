@@ -19,8 +19,7 @@ def check_rows(mutation: Mutation, configuration: Configuration, rule: GroupRule
         if not (row >= start and (end is None or row < end)):
             raise WrongTablet(f"row {row!r} is not in tablet {configuration.tablet}")
         return
-    rows = {operation[1] for operation in operations}
-    rows.update(require[1] for require in requires)
+    rows = [step[1] for steps in (operations, requires) for step in steps]
     if not rows:
         raise BadRequest("a batch holds at least one operation or requirement")
     all_inside = in_range(min(rows), start, end) and in_range(max(rows), start, end)
