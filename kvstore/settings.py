@@ -50,9 +50,11 @@ MAX_ENTRIES_IN_FLIGHT = 2
 """Entries of one tablet that were sent and are not committed; what arrives meanwhile is gathered into the next one."""
 FEW_WRITES = 8
 MANY_WRITES = 200
+LITTLE_TO_MOVE = 8 * KIB
 MUCH_TO_MOVE = 256 * KIB
-"""A second entry goes out only beside one of at most so few mutations, or of at least so many bytes, or when at least so many
-mutations wait for it. Any other would cost every replica another sync and save little: what waits is gathered meanwhile."""
+"""A second entry goes out only beside one of at most so few mutations and so few bytes, or of at least so many bytes, or when
+at least so many mutations wait for it. Any other would cost every replica another sync and save little: what waits is gathered
+meanwhile."""
 MAX_ENTRY = 16 * MIB
 """An entry is closed when its mutations reach this many bytes; one more batch may lie above that."""
 MAX_WAITING = 10_000

@@ -114,7 +114,8 @@ class Gathering:
         if len(self._flights) >= settings.MAX_ENTRIES_IN_FLIGHT:
             return False
         return self._waiting_count >= settings.MANY_WRITES or all(
-            flight.entry.count <= settings.FEW_WRITES or flight.size >= settings.MUCH_TO_MOVE
+            (flight.entry.count <= settings.FEW_WRITES and flight.size <= settings.LITTLE_TO_MOVE)
+            or flight.size >= settings.MUCH_TO_MOVE
             for flight in self._flights
         )
 

@@ -70,6 +70,18 @@ def test_beside_an_entry_of_many_writes_no_other_goes_out() -> None:
     assert trio.answers["later"].sequence == many + 1
 
 
+def test_beside_an_entry_of_few_writes_that_are_not_small_no_other_goes_out() -> None:
+    trio = Trio().serving()
+    trio.stuck_disks = {"n2"}
+    for number, size in ((1, settings.LITTLE_TO_MOVE + 1), (2, 1)):
+        trio.write("n1", number, put("a", b"1" * size, number=number))
+        trio.settle()
+    assert [entry.count for entry in trio.replica("n1").disk.tail] == [1]
+    trio.stuck_disks = set()
+    trio.settle()
+    assert trio.answers[2].sequence == 2
+
+
 def test_when_many_writes_wait_they_go_out_beside_whatever_is_on_its_way() -> None:
     trio = Trio().serving()
     trio.stuck_disks = {"n2"}
