@@ -15,9 +15,9 @@ FEW_CELLS = 64
 class Block:
     """A run of cells. `stamp`: the tablet's when the block was made; one with an older stamp may be shared with a snapshot.
 
-    `bulk`: by segment, how many bytes of values lie there. `owed`: by key, the packed cells that `digest` still counts in the
-    place of those that are here now; none of either is a bulk one. To count them when somebody asks costs less than at every
-    put, and a cell that was written often meanwhile is counted once.
+    `bulk`: by segment, how many bytes of values lie there. `owed`: by key, the packed cells that `digest` and `bytes` still
+    count in the place of those that are here now; none of either is a bulk one. To count them when somebody asks costs less
+    than at every put, and a cell that was written often meanwhile is counted once.
     """
 
     __slots__ = ("bulk", "bytes", "cells", "digest", "order", "owed", "stamp")
@@ -31,14 +31,18 @@ class Block:
         self.owed: dict[bytes, bytes] = {}
         self.stamp = stamp
 
-    def settle(self) -> int:
-        """Let `digest` count the cells that are here, and owe nothing; by how much it grows."""
+    def settle(self) -> tuple[int, int]:
+        """Let `digest` and `bytes` count the cells that are here, and owe nothing; by how much they grow."""
         owed, self.owed = self.owed, {}
+        before = owed.values()
+        now = list(map(self.cells.__getitem__, owed))
         # What both have in common of (crc of the key + A) * (crc of the cell + B) falls away. All in C: a call for each step.
-        changes = list(map(sub, map(crc32c_value, map(self.cells.__getitem__, owed)), map(crc32c_value, owed.values())))
-        growth = sum(map(mul, map(crc32c_value, owed), changes)) + DIGEST_KEY * sum(changes)
-        self.digest += growth
-        return int(growth)
+        changes = list(map(sub, map(crc32c_value, now), map(crc32c_value, before)))
+        digest = int(sum(map(mul, map(crc32c_value, owed), changes)) + DIGEST_KEY * sum(changes))
+        size = sum(map(len, now)) - sum(map(len, before))
+        self.digest += digest
+        self.bytes += size
+        return digest, size
 
     def ordered(self) -> tuple[bytes, ...]:
         """The keys in order."""

@@ -17,6 +17,11 @@ from kvstore.storage.block import MOST_CELLS, Block, add_bulk
 from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, VALUE_PLACE, cell_bytes, cell_digest
 from kvstore.storage.snapshot import Snapshot
 
+Key = bytes
+"""As `kvstore.storage.cellkey` makes them."""
+Packed = bytes
+"""A cell as `kvstore.storage.cell` packs it."""
+
 
 class BlockList:
     """Blocks and their sums. `bulk_bytes` tells, by segment generation, how many bytes of live values lie there."""
@@ -37,8 +42,8 @@ class BlockList:
         """Puts over cells that were already owed."""
         self._at_once = 0
         """So many mutations are counted at once from here on."""
+        self._bytes = 0
         self.cells = 0
-        self.bytes = 0
         self.bulk_bytes: dict[int, int] = {}
 
     @property
@@ -47,10 +52,20 @@ class BlockList:
         self._settle()
         return self._digest & DIGEST_MASK
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of all rows, columns and values, wherever the values lie."""
+        self._settle()
+        return self._bytes
+
     def _settle(self) -> None:
-        """Let the digests count the cells that are here: before anybody looks at one, and before a block becomes another."""
+        """Let digests and bytes count the cells that are here: before anybody looks at them, and before a block becomes
+        another."""
         if self._owing:
-            self._digest += sum([block.settle() for block in self._owing])
+            for block in self._owing:
+                digest, size = block.settle()
+                self._digest += digest
+                self._bytes += size
             self._owing.clear()
             self._owed = self._again = 0
 
@@ -60,7 +75,7 @@ class BlockList:
         self._settle()
         self._dropped += self._blocks
         self._blocks, self._firsts = [Block(self._stamp)], [b""]
-        self._digest = self.cells = self.bytes = 0
+        self._digest = self.cells = self._bytes = 0
         self.bulk_bytes = {}
 
     @property
@@ -86,7 +101,7 @@ class BlockList:
         """The snapshot is no longer read."""
         self._snapshots.remove(snapshot)
 
-    def load(self, keys: list[bytes], packed: list[bytes]) -> None:
+    def load(self, keys: list[Key], packed: list[Packed]) -> None:
         """Add cells that lie above all that are here, in order: the fast way in, for checkpoints. Any number of them.
 
         `ValueError`, `TypeError` if they are no cells, or not in order.
@@ -113,7 +128,7 @@ class BlockList:
                 self._blocks[-1] = block
             self._add_totals(block, 1)
 
-    def cut_off(self, low: bytes) -> Self:
+    def cut_off(self, low: Key) -> Self:
         """Take out every cell with a key of `low` or above, as a tablet of its own.
 
         Blocks change hands as they are, and at most one is cut; what takes time is to add up their sums.
@@ -142,7 +157,7 @@ class BlockList:
 
     # ------------------------------------------------------------------ inside
 
-    def middle(self) -> bytes | None:
+    def middle(self) -> Key | None:
         """The key of a cell with half of all bytes below it, or little more than half at or below it; None without cells."""
         left = self.bytes // 2
         for block in self._blocks:
@@ -154,14 +169,15 @@ class BlockList:
             left -= block.bytes
         return None
 
-    def bytes_below(self, high: bytes) -> int:
+    def bytes_below(self, high: Key) -> int:
         """Bytes of the cells whose keys lie below `high`."""
+        self._settle()
         number = bisect_right(self._firsts, high) - 1
         block = self._blocks[number]
         inside = sum(cell_bytes(key, packed) for key, packed in block.cells.items() if key < high)
         return inside + sum(below.bytes for below in self._blocks[:number])
 
-    def _boundary(self, low: bytes) -> int:
+    def _boundary(self, low: Key) -> int:
         """The number of the first block of keys of `low` or above; the block that `low` lies in is cut for it."""
         number = bisect_right(self._firsts, low) - 1
         begin = bisect_left(self._blocks[number].ordered(), low)
@@ -199,10 +215,10 @@ class BlockList:
 
     def _add_totals(self, block: Block, sign: int) -> None:
         self._digest += sign * block.digest
-        self.bytes += sign * block.bytes
+        self._bytes += sign * block.bytes
         self.cells += sign * len(block.cells)
 
-    def _count_bulk(self, block: Block, packed: bytes, sign: int) -> None:
+    def _count_bulk(self, block: Block, packed: Packed, sign: int) -> None:
         length, _, segment, _ = VALUE_PLACE.unpack_from(packed, 17)
         for counts in (self.bulk_bytes, block.bulk):
             left = counts.get(segment, 0) + sign * length

@@ -10,9 +10,9 @@ Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snaps
 So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long. A tablet is
 cut in two by handing blocks over (`kvstore.storage.blocklist`).
 
-Digest. A put over a cell only notes down what was there; the digests of blocks and tablet are brought up to date when somebody
-asks for one, when a block becomes another, and when what was noted takes `MOST_OWED` of memory. So a cell that is written again
-and again is counted once. Where few are, noting only costs, and for a while each put is counted at once.
+Digest and bytes. A put over a cell only notes down what was there; what blocks and tablet count is brought up to date when
+somebody asks for it, when a block becomes another, and when what was noted takes `MOST_OWED` of memory. So a cell that is
+written again and again is counted once. Where few are, noting only costs, and for a while each put is counted at once.
 
 Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
 """
@@ -51,7 +51,7 @@ _kind = itemgetter(0)
 BLOCKS_AT_ONCE = 1000
 """Blocks that `bulk_cells` passes over in one call: less than a millisecond."""
 MOST_OWED = 512 * 1024
-"""Bytes of replaced cells that are kept until the digest counts what replaced them: one or two thousand cells, half a
+"""Bytes of replaced cells that are kept until what replaced them is counted: one or two thousand cells, half a
 millisecond's work."""
 _OWED = 128
 """Bytes that one of them takes besides its own, about."""
@@ -261,23 +261,22 @@ class Tablet(BlockList):
                     self._put(key, packed)
                     continue
                 assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
+                cells[key] = packed
                 if key in block.owed:
                     again += 1
                 elif at_once:
                     # what both have in common of (crc of the key + A) * (crc of the cell + B) falls away
                     digest = (crc(key) + DIGEST_KEY) * (crc(packed) - crc(old))
+                    size = len(packed) - len(old)
                     block.digest += digest
+                    block.bytes += size
                     digests += digest
+                    sizes += size
                 else:
                     self._owe(block, key, old)
-                cells[key] = packed
-                size = len(packed) - len(old)
-                if size:
-                    block.bytes += size
-                    sizes += size
             sequence += 1
         self._digest = self._digest + digests & DIGEST_MASK
-        self.bytes += sizes
+        self._bytes += sizes
         self._again += again
         if self._owed > MOST_OWED:
             if self._again < _WORTH_NOTING * sum([len(block.owed) for block in self._owing]):
@@ -286,7 +285,7 @@ class Tablet(BlockList):
         return offset
 
     def _owe(self, block: Block, key: bytes, old: bytes) -> None:
-        """The cell that is counted in the digest, `old`, is about to be replaced; neither it nor the new one is a bulk one."""
+        """The cell that is counted, `old`, was replaced; neither it nor the new one is a bulk one."""
         if not block.owed:
             self._owing.append(block)
         block.owed[key] = old
@@ -314,15 +313,11 @@ class Tablet(BlockList):
                 high = b""  # it may have put other blocks in the place of this one
                 continue
             assert old < packed or old[:16] <= packed[:16], "versions of a cell only grow"
+            cells[key] = packed
             if key in block.owed:
                 self._again += 1
             else:
                 self._owe(block, key, old)
-            cells[key] = packed
-            size = len(packed) - len(old)
-            if size:
-                block.bytes += size
-                self.bytes += size
 
     def _carry_out(
         self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool
@@ -419,7 +414,7 @@ class Tablet(BlockList):
         block.digest += digest
         self._digest += digest
         block.bytes += size
-        self.bytes += size
+        self._bytes += size
         if old is None:
             block.order = None
             self.cells += 1
@@ -454,7 +449,7 @@ class Tablet(BlockList):
         block.digest -= digest
         self._digest -= digest
         block.bytes -= size
-        self.bytes -= size
+        self._bytes -= size
         self.cells -= 1
         if old[16] == BULK:
             self._count_bulk(block, old, -1)

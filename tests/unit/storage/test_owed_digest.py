@@ -8,7 +8,7 @@ import pytest
 
 from kvstore.mutation import Version
 from kvstore.storage import tablet as tablet_module
-from kvstore.storage.cell import DIGEST_MASK, cell_digest, pack_inline
+from kvstore.storage.cell import DIGEST_MASK, cell_bytes, cell_digest, pack_inline
 from kvstore.storage.cellkey import cell_key
 from kvstore.storage.difference import newer_part
 from kvstore.storage.tablet import Tablet
@@ -116,3 +116,10 @@ def test_a_tablet_that_was_emptied_owes_nothing() -> None:
     applied(tablet, 50, put("row", "000001", b"other"))
     tablet.clear()
     assert tablet.digest == 0
+
+
+def test_what_is_owed_counts_where_a_tablet_would_be_cut_in_two() -> None:
+    tablet = with_columns(2000)
+    high = tablet._firsts[1]
+    applied(tablet, 5000, put("row", "000010", bytes(51)))
+    assert tablet.bytes_below(high) == sum(cell_bytes(*cell) for cell in tablet.walk(b"", high))
