@@ -179,6 +179,7 @@ def decode_head(head: Buffer) -> list[Mutation]:
     return mutations
 
 
+_MOST_OPERATIONS = settings.MAX_OPERATIONS
 _MOST_STEPS = 2 * settings.MAX_OPERATIONS
 """Operations and requirements of a bundle: what a client adds to one before it sends it (`kvstore.link.MUCH` bytes), and the
 largest batch behind that. More would keep a node from everything else for too long (trap 29)."""
@@ -190,13 +191,14 @@ def check_bundle(bundle: Bundle) -> None:
     for mutation in bundle.mutations:
         client, number, floor, requires, operations = mutation
         try:
-            if not (type(client) is type(number) is type(floor) is int and client >= 0 <= number and floor >= 0):
+            if not (type(client) is type(number) is type(floor) is int and client >= 0 <= floor):
                 raise BadRequest("client, number and floor must be whole numbers from 0")
-            if number >= NUMBER_END or floor >= NUMBER_END:
-                raise BadRequest("number and floor must be below 2**63")
-            if len(requires) + len(operations) > settings.MAX_OPERATIONS:
-                raise ValueTooLarge(f"a batch holds at most {settings.MAX_OPERATIONS} operations and requirements")
-            steps += len(requires) + len(operations)
+            if not floor <= number < NUMBER_END:
+                raise BadRequest("a number is at or above its floor, and below 2**63")
+            count = len(requires) + len(operations)
+            if count > _MOST_OPERATIONS:
+                raise ValueTooLarge(f"a batch holds at most {_MOST_OPERATIONS} operations and requirements")
+            steps += count
             if steps > _MOST_STEPS:
                 raise ValueTooLarge(f"a bundle holds at most {_MOST_STEPS} operations and requirements")
             for require in requires:

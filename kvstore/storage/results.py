@@ -31,8 +31,6 @@ assert sys.byteorder == "little", "arrays are written to disk as they lie in mem
 assert array("Q").itemsize == 8
 assert array("H").itemsize == 2
 
-_new = tuple.__new__
-
 
 class Result(NamedTuple):
     """What came of a mutation. `failed` is the index of the requirement that did not hold, if one did not."""
@@ -50,12 +48,16 @@ class Forgotten:
     floor: int
 
 
+_Kept = tuple[int, int, int, int]
+"""The fields of a `Result`, as plain tuples for the most part: those take the fewest steps, and the collector looks away."""
+
+
 class _Client:
     """One client's results by number, in the order recorded. `stamp` tells whether a snapshot, or another table, shares it."""
 
     __slots__ = ("floor", "results", "stamp")
 
-    def __init__(self, floor: int, results: dict[int, Result], stamp: int) -> None:
+    def __init__(self, floor: int, results: dict[int, _Kept], stamp: int) -> None:
         self.floor = floor
         self.results = results
         self.stamp = stamp
@@ -86,7 +88,7 @@ class ResultTable:
             return None
         found = known.results.get(number)
         if found is not None:
-            return found
+            return Result._make(found)
         return Forgotten(known.floor) if number < known.floor else None
 
     def highest(self, client: int) -> int:
@@ -107,18 +109,34 @@ class ResultTable:
             self._forget_oldest(known)
 
     def record_done(self, mutations: Iterable[Mutation], epoch: int, sequence: int) -> None:
-        """Remember that all of these were done, the first with `sequence`: as `record` of each."""
-        known, most = self._newest, self._per_client
+        """Remember that all of these were done, the first with `sequence`: as `record` of each.
+
+        A client's floor is raised once, behind its last mutation, or when there are more results than are kept. That makes no
+        difference for a client that keeps to what a floor means: no number that it sends is below one that it stated.
+        """
+        known, newest, results, most = self._newest, -1, self._newest.results, self._per_client
+        top = 0
         for client, number, floor, _, _ in mutations:
-            if client != self._newest_client or known.stamp != self._stamp:
-                known = self._make_newest(client, floor)
-            if floor > known.floor:
-                self._raise_floor(known, floor)
-            results = known.results
-            results[number] = _new(Result, (0, epoch, sequence, 0))
-            if len(results) > most:
-                self._forget_oldest(known)
+            if client != newest:
+                if top > known.floor:
+                    self._raise_floor(known, top)
+                known, newest = self._newest, client
+                if client != self._newest_client or known.stamp != self._stamp:
+                    known = self._make_newest(client, floor)
+                results, top = known.results, known.floor
+            if floor > top:
+                top = floor
+            results[number] = (0, epoch, sequence, 0)
             sequence += 1
+            if len(results) > most:
+                if top > known.floor:
+                    self._raise_floor(known, top)
+                    results = known.results
+                if len(results) > most:
+                    self._forget_oldest(known)
+                    top = max(top, known.floor)
+        if top > known.floor:
+            self._raise_floor(known, top)
 
     @staticmethod
     def _forget_oldest(known: _Client) -> None:
@@ -182,8 +200,8 @@ class ResultTable:
                 if not type(client) is type(floor) is int or not all(type(column) is bytes for column in columns):
                     raise TypeError("a client is two numbers and five arrays")
                 numbers, epochs, sequences, outcomes, failed = _columns(*columns)
-                rows = zip(numbers, outcomes, epochs, sequences, failed, strict=True)
-                results = {number: Result(*rest) for number, *rest in rows}
+                kept: Iterator[_Kept] = zip(outcomes, epochs, sequences, failed, strict=True)
+                results = dict(zip(numbers, kept, strict=True))
                 self._clients[client] = _Client(floor, results, self._stamp)
             self._newest_client = -1
         except (ValueError, TypeError, msgpack.UnpackException) as error:
@@ -205,7 +223,7 @@ class ResultTable:
 class ResultSnapshot:
     """A table as it was at one moment."""
 
-    def __init__(self, table: ResultTable, clients: list[tuple[int, int, dict[int, Result]]]) -> None:
+    def __init__(self, table: ResultTable, clients: list[tuple[int, int, dict[int, _Kept]]]) -> None:
         self._table: ResultTable | None = table
         self._clients = clients
 
@@ -222,16 +240,16 @@ class ResultSnapshot:
         self._clients = []
 
 
-def _encode_client(client: int, floor: int, results: dict[int, Result]) -> list[object]:
+def _encode_client(client: int, floor: int, results: dict[int, _Kept]) -> list[object]:
     values = results.values()
     return [
         client,
         floor,
         array("Q", results.keys()).tobytes(),
-        array("Q", [r.epoch for r in values]).tobytes(),
-        array("Q", [r.sequence for r in values]).tobytes(),
-        bytes(r.outcome for r in values),
-        array("H", [r.failed for r in values]).tobytes(),
+        array("Q", [epoch for _, epoch, _, _ in values]).tobytes(),
+        array("Q", [sequence for _, _, sequence, _ in values]).tobytes(),
+        bytes(outcome for outcome, _, _, _ in values),
+        array("H", [failed for _, _, _, failed in values]).tobytes(),
     ]
 
 

@@ -180,8 +180,10 @@ def test_a_bundle_that_would_hold_up_a_node_is_refused_and_any_that_a_client_mak
 
 
 @pytest.mark.parametrize("operations", [1, 2])
-@pytest.mark.parametrize(("number", "floor"), [(1 << 63, 0), (1, 1 << 63), (-1, 0), (1, -1)])
-def test_a_number_that_has_no_successor_in_64_bits_is_refused(number: int, floor: int, operations: int) -> None:
+@pytest.mark.parametrize(("number", "floor"), [(1 << 63, 0), (1, 1 << 63), (-1, 0), (1, -1), (1, 2)])
+def test_a_number_that_has_no_successor_in_64_bits_or_lies_below_its_floor_is_refused(
+    number: int, floor: int, operations: int
+) -> None:
     """When its result is forgotten the floor is one more, and is written to the checkpoint."""
     mutation = encode_mutation(1, number, floor, [], [[0, "row", f"{i}", b"v"] for i in range(operations)])
     with pytest.raises(BadRequest):

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from kvstore.errors import BadRequest
+from kvstore.mutation import Mutation
 from kvstore.storage.results import Forgotten, Result, ResultTable
 
 
@@ -71,6 +72,39 @@ def test_two_replicas_that_record_the_same_forget_the_same() -> None:
             tables[1] = ResultTable.decode(tables[1].encode(), per_client=5, clients=4)
             snapshot.release()
     assert tables[0].encode() == tables[1].encode()
+
+
+@pytest.mark.parametrize("per_client", [2, 5, 100])
+@pytest.mark.parametrize("seed", range(10))
+def test_many_that_were_done_are_remembered_as_one_after_the_other(seed: int, per_client: int) -> None:
+    chance = random.Random(seed)
+    together, single = ResultTable(per_client, clients=3), ResultTable(per_client, clients=3)
+    outstanding: dict[int, list[int]] = {client: [] for client in range(5)}
+    following = dict.fromkeys(outstanding, 1)
+    sequence, snapshots = 1, []
+    for _ in range(200):
+        done = []
+        for _ in range(chance.choice((1, 3, 20))):
+            client = chance.randrange(chance.choice((1, 5)))
+            mine = outstanding[client]
+            while len(mine) < chance.choice((1, 4, 30)):
+                following[client] += chance.choice((1, 1, 1, 400))
+                mine.append(following[client])
+            floor = min(mine)
+            done.append(Mutation(client, mine.pop(chance.randrange(len(mine))), floor, [], []))
+        together.record_done(done, 3, sequence)
+        for client, number, floor, _, _ in done:
+            single.record(client, number, floor, Result(0, 3, sequence))
+            sequence += 1
+        if chance.random() < 0.1:
+            snapshots.append((together.snapshot(), together.encode()))
+            together = together.twin() if chance.random() < 0.5 else together
+        assert together.encode() == single.encode()
+    for snapshot, then in snapshots:
+        shown = ResultTable()
+        for encoded in snapshot.encoded_slices():
+            shown.add_encoded(encoded)
+        assert shown.encode() == then
 
 
 def test_a_snapshot_stays_as_it_was() -> None:
