@@ -11,8 +11,8 @@ from kvstore.errors import BadRequest, CrossTabletBatch, ValueTooLarge
 from kvstore.keys import MAX_KEY, GroupRule, checked
 from kvstore.mutation import Op, Require, Version
 
-_MOST_STEPS, _BULK_VALUE, _MOST_BYTES = settings.MAX_OPERATIONS, settings.BULK_VALUE, settings.MAX_BATCH
-"""At hand: each is looked at for every put."""
+# at hand: each is looked at for every put
+_MOST_OPERATIONS, _BULK_VALUE, _MOST_BYTES = settings.MAX_OPERATIONS, settings.BULK_VALUE, settings.MAX_BATCH
 
 
 class Batch:
@@ -66,7 +66,7 @@ class Batch:
             # what nearly every put is, checked in one go
             keys, size = len(row) + len(column), len(value)
             total = self._size + keys + size
-            few = len(self.operations) + len(self.requires) < _MOST_STEPS
+            few = len(self.operations) + len(self.requires) < _MOST_OPERATIONS
             if keys <= MAX_KEY and size < _BULK_VALUE and total <= _MOST_BYTES and few:
                 self._size = total
                 self.operations.append([0, row, column, value])
@@ -101,13 +101,13 @@ class Batch:
 
     def only_row(self, rule: GroupRule) -> str:
         """A row of the one group that all rows lie in; `CrossTabletBatch` if there are several groups."""
-        rows = [step[1] for steps in (self.operations, self.requires) for step in steps]
+        rows = {step[1] for steps in (self.operations, self.requires) for step in steps}
         if not rows:
             raise BadRequest("the batch is empty")
         if not rule.is_one_group(rows):
             one, other, *_ = sorted({rule.group_of(row): row for row in rows}.values())
             raise CrossTabletBatch(f"rows {one!r} and {other!r} lie in different groups: no batch can span them")
-        return str(rows[0])
+        return str(next(iter(rows)))
 
     def _add(self, row: str, column: str) -> None:
         checked(row, "row")

@@ -7,14 +7,14 @@ no UTF-8 form and are refused.
 A *range* of rows is [start, end); an `end` of None has no upper bound.
 
 A *group* is what the cluster's group rule (one regular expression, fixed when the cluster is made) matches at the start of
-a row. A batch is atomic inside one group, and a tablet is split only between rows whose groups differ. What lies between two
-rows of one group, in key order, is taken to be of it: a rule is for rows of which that holds.
+a row. A batch is atomic inside one group, and a tablet is split only between rows whose groups differ.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable
+from functools import lru_cache
 
 from kvstore.errors import BadRequest, ValueTooLarge
 
@@ -60,15 +60,21 @@ class GroupRule:
         except re.error as error:
             raise BadRequest(f"the group rule is not a regular expression: {error}") from error
         self.pattern = pattern
+        self._known = lru_cache(maxsize=4096)(self.group_of)
+        """Groups of rows that came lately: in batches the same ones come again."""
 
     def group_of(self, row: str) -> str:
         """The group of `row`: what the rule matches at its start; the whole row if it matches nothing."""
         found = self._match(row)
         return found.group() if found else row
 
-    def is_one_group(self, rows: Collection[str]) -> bool:
-        """Whether all `rows`, one at least, are of the same group: the least and the greatest tell."""
-        least, greatest = min(rows), max(rows)
+    def is_one_group(self, rows: Iterable[str]) -> bool:
+        """Whether the groups of all `rows` are the same."""
+        return len(set(map(self._known, rows))) <= 1
+
+    def may_be_one_group(self, least: str, greatest: str) -> bool:
+        """Whether rows of which these are the least and the greatest can be of one group: as `is_one_group`, if what lies
+        between two rows of a group is always of it."""
         return least == greatest or self.group_of(least) == self.group_of(greatest)
 
     def may_split_at(self, row: str) -> bool:

@@ -49,12 +49,13 @@ REPLICATION = 3
 MAX_ENTRIES_IN_FLIGHT = 2
 """Entries of one tablet that were sent and are not committed; what arrives meanwhile is gathered into the next one."""
 FEW_WRITES = 8
+"""Mutations of an entry beside which another goes out, if the entry has not more than `LITTLE_TO_MOVE` bytes either."""
 MANY_WRITES = 200
+"""So many mutations that wait go out beside whatever is on its way."""
 LITTLE_TO_MOVE = 8 * KIB
 MUCH_TO_MOVE = 256 * KIB
-"""A second entry goes out only beside one of at most so few mutations and so few bytes, or of at least so many bytes, or when
-at least so many mutations wait for it. Any other would cost every replica another sync and save little: what waits is gathered
-meanwhile."""
+"""Beside an entry of so many bytes another goes out too. Beside any other none does: it would cost every replica another sync
+and save little, for what waits is gathered meanwhile."""
 MAX_ENTRY = 16 * MIB
 """An entry is closed when its mutations reach this many bytes; one more batch may lie above that."""
 MAX_WAITING = 10_000
@@ -150,6 +151,8 @@ assert GRANT_WAIT * (1 + 3 * CLOCK_DRIFT) < SEASONED, "who is seasoned by the co
 assert SEASONED < LEAD_STEADY, "no lead is handed to a process that would have to wait first"
 assert HEARTBEAT_DEAD < REBUILD_AFTER_LEAST <= REBUILD_AFTER
 assert SPLIT_DRAIN < SECONDARY_SILENT, "who keeps a split waiting is not yet to be removed for it"
+assert FEW_WRITES < MANY_WRITES < MAX_WAITING
+assert LITTLE_TO_MOVE < MUCH_TO_MOVE < MAX_ENTRY
 assert 0 < SPLIT_ABOVE_LEAST <= SPLIT_ABOVE
 assert BULK_VALUE <= MAX_VALUE < MAX_BATCH <= MAX_BULK
 assert MAX_BATCH + 64 * MAX_OPERATIONS <= MAX_MESSAGE, "the largest batch must fit into one frame"

@@ -15,18 +15,24 @@ from typing import Self
 
 from kvstore.storage.block import MOST_CELLS, Block, add_bulk
 from kvstore.storage.cell import BULK, CELL_HEAD, DIGEST_MASK, VALUE_PLACE, cell_bytes, cell_digest
+from kvstore.storage.debts import NOTE, Debts
 from kvstore.storage.snapshot import Snapshot
 
+WORTH_NOTING = 1.0
+"""Further puts over each cell that was noted: below this, noting is not worth it."""
+AT_ONCE = 50_000
+"""Mutations that are then counted at once, before noting is tried again."""
+# by these names, because inside the class `bytes` is a property
 Key = bytes
-"""As `kvstore.storage.cellkey` makes them."""
 Packed = bytes
-"""A cell as `kvstore.storage.cell` packs it."""
 
 
 class BlockList:
     """Blocks and their sums. `bulk_bytes` tells, by segment generation, how many bytes of live values lie there."""
 
-    def __init__(self) -> None:
+    def __init__(self, debts: Debts | None = None) -> None:
+        """`debts`: those of all tablets of the node."""
+        self.debts = debts or Debts()
         self._stamp = 0
         self._snapshots: list[Snapshot] = []
         self._blocks = [Block(0)]
@@ -37,9 +43,9 @@ class BlockList:
         self._owing: list[Block] = []
         """The blocks that owe something."""
         self._owed = 0
-        """Bytes of memory that this keeps, about."""
+        """Bytes that this keeps, as `debts` counts them."""
         self._again = 0
-        """Puts over cells that were already owed."""
+        """Puts over cells that were already noted."""
         self._at_once = 0
         """So many mutations are counted at once from here on."""
         self._bytes = 0
@@ -49,16 +55,16 @@ class BlockList:
     @property
     def digest(self) -> int:
         """The digest of all cells, 64 bits."""
-        self._settle()
+        self.settle()
         return self._digest & DIGEST_MASK
 
     @property
     def bytes(self) -> int:
         """Bytes of all rows, columns and values, wherever the values lie."""
-        self._settle()
+        self.settle()
         return self._bytes
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Let digests and bytes count the cells that are here: before anybody looks at them, and before a block becomes
         another."""
         if self._owing:
@@ -67,12 +73,27 @@ class BlockList:
                 self._digest += digest
                 self._bytes += size
             self._owing.clear()
+            self.debts.settled(self, self._owed)
             self._owed = self._again = 0
+
+    def reconsider(self) -> None:
+        """Much was noted: see whether that was worth it."""
+        if self._again < WORTH_NOTING * sum([len(block.owed) for block in self._owing]):
+            self._at_once = AT_ONCE
+
+    def _owe(self, block: Block, key: Key, old: Packed, packed: Packed) -> None:
+        """The cell that is counted, `old`, was replaced by `packed`; neither is a bulk one."""
+        if not block.owed:
+            self._owing.append(block)
+        block.owed[key] = old
+        size = len(key) + len(old) + len(packed) + NOTE
+        self._owed += size
+        self.debts.add(self, size)
 
     def clear(self) -> None:
         """Delete every cell; their memory is freed by `release_dropped`."""
         self._changes += 1
-        self._settle()
+        self.settle()
         self._dropped += self._blocks
         self._blocks, self._firsts = [Block(self._stamp)], [b""]
         self._digest = self.cells = self._bytes = 0
@@ -92,6 +113,7 @@ class BlockList:
 
     def snapshot(self) -> Snapshot:
         """The tablet as it is now."""
+        self.settle()  # a block that is shared owes nothing
         self._stamp += 1
         taken = Snapshot(self, list(self._blocks))
         self._snapshots.append(taken)
@@ -133,10 +155,10 @@ class BlockList:
 
         Blocks change hands as they are, and at most one is cut; what takes time is to add up their sums.
         """
-        self._settle()
+        self.settle()
         number = self._boundary(low)
         self._changes += 1
-        upper = type(self)()
+        upper = type(self)(self.debts)
         upper._stamp = self._stamp
         upper._snapshots = list(self._snapshots)
         for snapshot in self._snapshots:
@@ -171,7 +193,7 @@ class BlockList:
 
     def bytes_below(self, high: Key) -> int:
         """Bytes of the cells whose keys lie below `high`."""
-        self._settle()
+        self.settle()
         number = bisect_right(self._firsts, high) - 1
         block = self._blocks[number]
         inside = sum(cell_bytes(key, packed) for key, packed in block.cells.items() if key < high)
@@ -199,7 +221,7 @@ class BlockList:
         return block
 
     def _drop_block(self, number: int) -> None:
-        self._settle()
+        self.settle()
         block = self._blocks[number]
         self._changes += 1
         self._add_totals(block, -1)
@@ -235,7 +257,7 @@ class BlockList:
 
     def _cut_block(self, number: int, begin: int) -> None:
         """Put the cells of a block from index `begin` on into a block of their own, behind it."""
-        self._settle()
+        self.settle()
         upper = Block(self._stamp)
         upper.take_from(self._blocks[number], begin)
         self._blocks.insert(number + 1, upper)
@@ -246,7 +268,7 @@ class BlockList:
         left = number - 1 if number > 0 else 0
         if len(self._blocks[left].cells) + len(self._blocks[left + 1].cells) > MOST_CELLS // 2:
             return
-        self._settle()
+        self.settle()
         upper = self._own(left + 1)
         self._own(left).take_from(upper, 0)
         del self._blocks[left + 1]

@@ -29,6 +29,7 @@ from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
 from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
 from kvstore.storage.crc import combined, crc32c
+from kvstore.storage.debts import Debts
 from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, TooManyFiles, ValueMoved
 from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
 from kvstore.storage.manifest import Manifest, read_manifest, write_manifest
@@ -72,6 +73,7 @@ class Engine:
         self.store_id = manifest.store_id
         self.log_start = manifest.log_start
         self.tablets: dict[int, DiskReplica] = {}
+        self.debts = Debts()
         self.damage: list[Damage] = []
         """What was found damaged, at opening or since."""
         self.on_corrupt: Callable[[int, str], None] = lambda tablet, why: None
@@ -193,7 +195,7 @@ class Engine:
 
     def new_replica(self, tablet_id: int) -> DiskReplica:
         """An empty replica that is not in `tablets` yet."""
-        return DiskReplica(tablet_id, self._read_back, self.new_results())
+        return DiskReplica(tablet_id, self._read_back, self.new_results(), self.debts)
 
     def new_results(self) -> ResultTable:
         """An empty table of results with this engine's bounds."""

@@ -118,6 +118,7 @@ def _load(engine: Engine, tablet_id: int, number: int) -> DiskReplica:
         engine.damage.append(Damage(name, error.offset, tablet_id, str(error)))
         replica.mark_damaged(str(error))
         return replica
+    tablet.debts = replica.tablet.debts
     replica.tablet = tablet
     replica.start, replica.end, replica.range_version = head.start, head.end, head.range_version
     replica.epoch, replica.commit, replica.commit_epoch = head.epoch, head.commit, head.commit_epoch

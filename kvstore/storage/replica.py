@@ -16,6 +16,7 @@ from kvstore.mutation import Bundle, Entry, decode_entry
 from kvstore.storage.cell import BULK, CELL_HEAD, VALUE_PLACE, Place
 from kvstore.storage.cellkey import cell_key
 from kvstore.storage.checkpoint import Head
+from kvstore.storage.debts import Debts
 from kvstore.storage.failures import Damage
 from kvstore.storage.results import ResultTable
 from kvstore.storage.segment import Position
@@ -51,14 +52,20 @@ class Logged(NamedTuple):
 class DiskReplica:
     """What the engine keeps of one tablet."""
 
-    def __init__(self, tablet_id: int, read_back: Callable[[Position, int], bytes], results: ResultTable) -> None:
-        """An empty replica. `read_back` fetches bytes of the log."""
+    def __init__(
+        self,
+        tablet_id: int,
+        read_back: Callable[[Position, int], bytes],
+        results: ResultTable,
+        debts: Debts | None = None,
+    ) -> None:
+        """An empty replica. `read_back` fetches bytes of the log; `debts` are those of the node's tablets."""
         self.id = tablet_id
         self.start = ""
         self.end: str | None = None
         self.range_version = 0
         """0: its range was lost with its checkpoint. It is damaged then, and is told by who lets it learn."""
-        self.tablet = Tablet()
+        self.tablet = Tablet(debts)
         self.results = results
         """Results of mutations as of `commit`."""
         self.epoch = 0

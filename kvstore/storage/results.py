@@ -1,7 +1,8 @@
 """What a tablet remembers of mutations it has applied, so that a repeated request is answered and not applied again.
 
 Part of the tablet: fed in log order, written into its checkpoint, handed to a learner. Everything here depends only on the
-order of `record` calls, so all replicas of a tablet forget the same things at the same moment.
+order of `record` and `record_done` calls, which the entries decide, so all replicas of a tablet forget the same things at the
+same moment.
 
 Forgotten are: numbers below the client's own `floor` (it no longer waits for them); beyond `per_client` results of one
 client, those recorded first; beyond `clients` clients, the one whose last mutation is longest ago. `lookup` tells a number

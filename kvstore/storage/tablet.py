@@ -10,9 +10,8 @@ Snapshots. `snapshot` costs one copy of the list of blocks; a block that a snaps
 So a checkpoint or a backup reads the tablet as it was at one moment while writes go on, and no slice of it is long. A tablet is
 cut in two by handing blocks over (`kvstore.storage.blocklist`).
 
-Digest and bytes. A put over a cell only notes down what was there; what blocks and tablet count is brought up to date when
-somebody asks for it, when a block becomes another, and when what was noted takes `MOST_OWED` of memory. So a cell that is
-written again and again is counted once. Where few are, noting only costs, and for a while each put is counted at once.
+Digest and bytes. A put over a cell only notes what was there (`kvstore.storage.debts`), so a cell that is written again and
+again is counted once. Where few are, noting only costs, and for a while each put is counted at once.
 
 Scans may be suspended between cells while the tablet changes: they go on after the last key that they gave.
 """
@@ -50,15 +49,6 @@ _OK, _PUT, _PUT_BULK, _DELETE = int(Outcome.OK), int(Op.PUT), int(Op.PUT_BULK), 
 _kind = itemgetter(0)
 BLOCKS_AT_ONCE = 1000
 """Blocks that `bulk_cells` passes over in one call: less than a millisecond."""
-MOST_OWED = 512 * 1024
-"""Bytes of replaced cells that are kept until what replaced them is counted: one or two thousand cells, half a
-millisecond's work."""
-_OWED = 128
-"""Bytes that one of them takes besides its own, about."""
-_WORTH_NOTING = 1.0
-"""Further puts over each cell that was noted: below this, noting is not worth it."""
-_AT_ONCE = 50_000
-"""Mutations that are then counted at once, before it is tried again with as many cells as `MOST_OWED` allows."""
 _SEVERAL = 8
 """Puts of one mutation from which `_put_together` is worth its beginning and end."""
 _NO_BLOCK = Block(-1)
@@ -160,7 +150,7 @@ class Tablet(BlockList):
     def pieces(self, low: bytes, high: bytes | None) -> Iterator[tuple[Block, Sequence[bytes], bool]]:
         """Block by block, (block, those of its keys that lie in [low, high), whether that is all of them). The tablet must not
         change meanwhile. No block owes anything."""
-        self._settle()
+        self.settle()
         for number in range(bisect_right(self._firsts, low) - 1, len(self._blocks)):
             if high is not None and self._firsts[number] >= high:
                 return
@@ -203,6 +193,7 @@ class Tablet(BlockList):
         `place`: where the entry's bulk part lies in the log. `newer_only` is for a learner: a cell that has a newer version
         than a mutation's (the snapshot was read after it) stays; otherwise versions must grow, and this is asserted.
         """
+        assert results is None or not newer_only, "what settles has its results already"
         epoch, sequence, offset = entry.epoch, entry.first, place.offset
         outcomes, failed = entry.outcomes, entry.failed or bytes(entry.count)
         all_done = not any(outcomes)
@@ -242,7 +233,7 @@ class Tablet(BlockList):
             head = pack(epoch, sequence, INLINE)
             operations = mutation[4]
             if len(operations) >= _SEVERAL and _are_of_one_row(operations):
-                self._put_together(operations, head)
+                self._put_together(operations, head, at_once)
                 firsts, blocks = self._firsts, self._blocks
                 sequence += 1
                 continue
@@ -273,25 +264,14 @@ class Tablet(BlockList):
                     digests += digest
                     sizes += size
                 else:
-                    self._owe(block, key, old)
+                    self._owe(block, key, old, packed)
             sequence += 1
         self._digest = self._digest + digests & DIGEST_MASK
         self._bytes += sizes
         self._again += again
-        if self._owed > MOST_OWED:
-            if self._again < _WORTH_NOTING * sum([len(block.owed) for block in self._owing]):
-                self._at_once = _AT_ONCE
-            self._settle()
         return offset
 
-    def _owe(self, block: Block, key: bytes, old: bytes) -> None:
-        """The cell that is counted, `old`, was replaced; neither it nor the new one is a bulk one."""
-        if not block.owed:
-            self._owing.append(block)
-        block.owed[key] = old
-        self._owed += len(old) + _OWED
-
-    def _put_together(self, operations: Sequence[list[Any]], head: bytes) -> None:
+    def _put_together(self, operations: Sequence[list[Any]], head: bytes, at_once: bool) -> None:
         """Carry out the puts of one mutation. They are of one row, mostly, and its cells lie side by side: each is looked for
         in the block of the one before."""
         stamp = self._stamp
@@ -316,8 +296,11 @@ class Tablet(BlockList):
             cells[key] = packed
             if key in block.owed:
                 self._again += 1
+            elif at_once:
+                change = crc32c_value(packed) - crc32c_value(old)
+                self._count(block, (crc32c_value(key) + DIGEST_KEY) * change, len(packed) - len(old))
             else:
-                self._owe(block, key, old)
+                self._owe(block, key, old, packed)
 
     def _carry_out(
         self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool
@@ -399,7 +382,7 @@ class Tablet(BlockList):
             return
         self._changes += 1
         if key in block.owed:
-            self._settle()
+            self.settle()
         if packed[16] or (old is not None and old[16]):
             digest, size = self._count_change(block, key, old, packed)
         else:
@@ -411,15 +394,18 @@ class Tablet(BlockList):
                 digest = seed * (crc32c_value(packed) - crc32c_value(old))  # what both have in common falls away
                 size = len(packed) - len(old)
         cells[key] = packed
-        block.digest += digest
-        self._digest += digest
-        block.bytes += size
-        self._bytes += size
+        self._count(block, digest, size)
         if old is None:
             block.order = None
             self.cells += 1
             if len(cells) > MOST_CELLS:
                 self._split(number)
+
+    def _count(self, block: Block, digest: int, size: int) -> None:
+        block.digest += digest
+        block.bytes += size
+        self._digest += digest
+        self._bytes += size
 
     def _count_change(self, block: Block, key: bytes, old: bytes | None, packed: bytes) -> tuple[int, int]:
         """What the digest and the bytes grow by when a cell changes; bulk values are counted."""
@@ -440,16 +426,13 @@ class Tablet(BlockList):
         if old is None or (unless_newer_than is not None and old[:16] > unless_newer_than):
             return
         if key in block.owed:
-            self._settle()
+            self.settle()
         block = self._own(number)
         self._changes += 1
         del block.cells[key]
         block.order = None
         digest, size = cell_digest(key, old), cell_bytes(key, old)
-        block.digest -= digest
-        self._digest -= digest
-        block.bytes -= size
-        self._bytes -= size
+        self._count(block, -digest, -size)
         self.cells -= 1
         if old[16] == BULK:
             self._count_bulk(block, old, -1)

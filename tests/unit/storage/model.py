@@ -117,6 +117,11 @@ def check_sums(tablet: Tablet) -> None:
     counted = (tablet.cells, tablet.bytes, tablet.digest, tablet.bulk_bytes)
     digest = sum(cell_digest(*cell) for cell in cells) & DIGEST_MASK
     assert counted == (len(cells), sum(cell_bytes(*cell) for cell in cells), digest, bulk)
+    for block, _, whole in tablet.pieces(b"", None):
+        inside = list(block.cells.items())
+        assert whole
+        assert block.bytes == sum(cell_bytes(*cell) for cell in inside)
+        assert (block.digest - sum(cell_digest(*cell) for cell in inside)) & DIGEST_MASK == 0
 
 
 def up_to(numbers: tuple[tuple[int, int], ...], last: int) -> tuple[tuple[int, int], ...]:

@@ -7,11 +7,15 @@ import random
 import pytest
 
 from kvstore.mutation import Version
-from kvstore.storage import tablet as tablet_module
-from kvstore.storage.cell import DIGEST_MASK, cell_bytes, cell_digest, pack_inline
+from kvstore.storage import blocklist, debts
+from kvstore.storage.cell import DIGEST_MASK, Place, cell_bytes, cell_digest, pack_inline
 from kvstore.storage.cellkey import cell_key
+from kvstore.storage.debts import Debts
 from kvstore.storage.difference import newer_part
 from kvstore.storage.tablet import Tablet
+from kvstore.storage.upkeep import checkpoint, run_to_end
+from tests.faults.disk import FaultyDisk
+from tests.unit.storage.engines import reopened, with_tablet, write
 from tests.unit.storage.entries import delete, delete_row, entry, put
 from tests.unit.storage.model import check_sums
 from tests.unit.storage.test_tablet import applied, with_columns
@@ -24,8 +28,8 @@ def counted(tablet: Tablet) -> int:
 @pytest.mark.parametrize("most", [0, 2_000, 1 << 30])
 @pytest.mark.parametrize("seed", range(6))
 def test_it_comes_out_the_same_whenever_it_is_asked_for(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tablet_module, "MOST_OWED", most)
-    monkeypatch.setattr(tablet_module, "_AT_ONCE", 40)
+    monkeypatch.setattr(debts, "MOST_OWED", most)
+    monkeypatch.setattr(blocklist, "AT_ONCE", 40)
     chance = random.Random(seed)
     tablets, snapshots = [Tablet()], []
     for sequence in range(1, 3000, 2):
@@ -48,7 +52,7 @@ def test_it_comes_out_the_same_whenever_it_is_asked_for(seed: int, most: int, mo
         elif kind < 0.99 and len(tablets) < 4:
             tablets.append(tablet.cut_off(cell_key(row, column)))
         elif kind < 0.995:
-            tablet.apply(entry(1, sequence, [put(row, column, b"x")]), tablet_module.Place(7, 0), None, newer_only=True)
+            tablet.apply(entry(1, sequence, [put(row, column, b"x")]), Place(7, 0), None, newer_only=True)
         else:
             assert newer_part(tablet, b"", None, Version(0, 0), 10_000).rest == 0, (
                 "every cell is newer, nothing is left"
@@ -70,35 +74,84 @@ def test_cells_that_are_written_again_and_again_are_kept_once_and_little_of_them
 
 
 def test_what_is_owed_is_settled_before_it_takes_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tablet_module, "MOST_OWED", 10_000)
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
+    monkeypatch.setattr(blocklist, "AT_ONCE", 0)
     tablet = with_columns(500)
     kept = []
     for sequence in range(1000, 1500):
-        applied(tablet, sequence, put("row", f"{sequence - 1000:06d}", b"w"))
+        applied(tablet, sequence, put("row", f"{sequence - 1000:06d}", bytes(50)))
         kept.append(tablet._owed)
     assert 5_000 < max(kept) <= 10_000
+    noted = [len(block.owed) for block in tablet._owing]
+    assert tablet._owed == sum(noted) * (len(cell_key("row", "000000")) + 18 + 67 + debts.NOTE)
 
 
-def test_where_hardly_a_cell_is_written_again_each_put_is_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tablet_module, "MOST_OWED", 10_000)
-    monkeypatch.setattr(tablet_module, "_AT_ONCE", 300)
-    tablet = with_columns(600)
-    owed = []
-    for sequence in range(1000, 1600):
-        applied(tablet, sequence, put("row", f"{sequence - 1000:06d}", b"w"))
-        owed.append(sum(len(block.owed) for block in tablet._owing))
-    first = owed.index(0, 1)
-    assert owed[first : first + 300] == [0] * 300
-    assert owed[first + 301] > 0, "and then it is tried again"
-    assert tablet.digest == counted(tablet)
+def test_one_batch_settles_in_its_midst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one entry may bring is much more than may be owed."""
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
+    tablet = with_columns(400)
+    applied(tablet, 1000, *[put("row", f"{i:06d}", bytes(40)) for i in range(400)])
+    assert tablet._owed <= 10_000
+    check_sums(tablet)
 
 
-def test_cells_that_are_written_again_go_on_being_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tablet_module, "MOST_OWED", 10_000)
+def test_the_tablets_of_a_node_owe_no_more_together_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
+    together = Debts()
+    tablets = [Tablet(together) for _ in range(5)]
+    for sequence in range(1, 3000, 2):
+        for tablet in tablets:
+            applied(tablet, sequence, put("row", f"{sequence % 30:06d}", b"v"))
+            assert sum(each._owed for each in tablets) == together._bytes <= 10_000
+    assert all(tablet._at_once > 0 for tablet in tablets), "none of their cells is written again in so little"
+    for tablet in tablets:
+        check_sums(tablet)
+    assert together._bytes == 0
+    assert not together._debtors
+
+
+def at_rest(tablet: Tablet, puts: int, sequence: int) -> list[int]:
+    """How many cells are noted after each of the mutations, each of so many puts; every cell is written once."""
+    noted = []
+    for at in range(0, tablet.cells - puts + 1, puts):
+        applied(tablet, sequence, *[put("row", f"{at + i:06d}", b"w") for i in range(puts)])
+        noted.append(sum(len(block.owed) for block in tablet._owing))
+        sequence += 1
+    return noted
+
+
+@pytest.mark.parametrize("puts", [1, 10])
+def test_where_hardly_a_cell_is_written_again_each_put_is_counted_at_once(
+    puts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
+    monkeypatch.setattr(blocklist, "AT_ONCE", 30)
+    tablet = with_columns(100 * puts)
+    noted = at_rest(tablet, puts, 5000)
+    first = next(i for i in range(1, len(noted)) if noted[i] < noted[i - 1])
+    assert len(set(noted[first : first + 30])) == 1, "nothing is noted"
+    assert noted[first + 32] > noted[first], "and then it is tried again"
+    check_sums(tablet)
+
+
+@pytest.mark.parametrize("puts", [1, 10])
+def test_cells_that_are_written_again_go_on_being_noted(puts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
     tablet = with_columns(600)
     for sequence in range(1000, 4000):
-        applied(tablet, sequence, put("row", f"{sequence % (30 if sequence % 10 else 600):06d}", b"w"))
-    assert tablet._at_once == 0
+        columns = 30 if sequence % 10 else 600
+        applied(tablet, sequence, *[put("row", f"{(sequence + 7 * i) % columns:06d}", b"w") for i in range(puts)])
+        assert tablet._at_once == 0
+
+
+def test_puts_before_all_was_settled_say_nothing_of_what_is_noted_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debts, "MOST_OWED", 10_000)
+    tablet = with_columns(400)
+    for sequence in range(1000, 2000):
+        applied(tablet, sequence, put("row", "000000", b"w"))
+    assert tablet.digest == counted(tablet)
+    at_rest(tablet, 1, 3000)
+    assert tablet._at_once > 0
 
 
 def test_a_tablet_that_is_cut_between_two_blocks_takes_what_it_owes_along() -> None:
@@ -123,3 +176,16 @@ def test_what_is_owed_counts_where_a_tablet_would_be_cut_in_two() -> None:
     high = tablet._firsts[1]
     applied(tablet, 5000, put("row", "000010", bytes(51)))
     assert tablet.bytes_below(high) == sum(cell_bytes(*cell) for cell in tablet.walk(b"", high))
+
+
+def test_all_tablets_of_a_node_have_the_same_debts_however_they_came_to_be() -> None:
+    engine = with_tablet(FaultyDisk())
+    write(engine, [put("a", "c", b"1"), put("m", "c", b"2")])
+    run_to_end(engine, checkpoint(engine, engine.tablets[1]))
+    engine.create_tablet(2, "z", None, 1)
+    engine.split_tablet(1, 3, "m", 1, engine.tablets[1].commit, 2)
+    engine.sync()
+    assert {id(replica.tablet.debts) for replica in engine.tablets.values()} == {id(engine.debts)}
+    engine = reopened(engine)
+    assert engine.tablets.keys() == {1, 2, 3}
+    assert {id(replica.tablet.debts) for replica in engine.tablets.values()} == {id(engine.debts)}
