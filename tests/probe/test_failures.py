@@ -18,8 +18,10 @@ from contextlib import contextmanager
 import pytest
 
 from kvstore.client import Client
+from mail.delivery import POLITE_FOR
 from mail.mailbox import Mailbox
 from mail.schema import Folder
+from mail.workers import EVERY
 from tests.cluster import WebCluster
 from tests.people import Person
 from tests.processes import is_alive, wait_for
@@ -118,7 +120,9 @@ class Office:
         assert self.sent
         assert self.files
         with self.cluster.client() as client:
-            wait_for(lambda: not self._missing(client), "the delivery of every message")
+            # what a front end that was killed had sent and not delivered waits for a sweep, which is polite for a while
+            patience = POLITE_FOR / 1000 + 2 * EVERY + 30
+            wait_for(lambda: not self._missing(client), "the delivery of every message", patience)
             for person in self.people:
                 subjects = Counter(subjects_of(client, person))
                 expected = Counter(subject for receiver, subject in self.sent if receiver is person)
