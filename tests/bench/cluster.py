@@ -16,7 +16,9 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 
 from tests.bench import report
 from tests.bench.failover import measure_failovers
@@ -36,6 +38,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--systems", default="", help="names parted by commas; all, if none is given")
     parser.add_argument("--failovers", type=int, default=5, help="so many kills, and so many hangs, of the primary")
     parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "bench", help="on the disk to be measured")
+    parser.add_argument("--turns", type=int, default=0, help="all run at once, and take so many turns with each case")
     parser.add_argument("--no-docs", action="store_true", help="print the table, leave docs/ as it is")
     peers = os.environ.get("PENNCLOUD_PEERS", ROOT.parent / "shared" / "peers")
     parser.add_argument("--peers", type=Path, default=peers, help="the folder of the peers' programs")
@@ -78,6 +81,9 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Figure], di
         print(f"  {name} is left out: {reason}", flush=True)
     systems = [system for system in systems if system.system not in skipped]
     cases = select(options.cases, CASES)
+    if options.turns:
+        in_turns(systems, cases, options.seconds, options.turns)
+        return [], skipped
     found = []
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", flush=True)
@@ -93,6 +99,30 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Figure], di
     return result, skipped
 
 
+def in_turns(systems: list[System], cases: list[Case], seconds: float, turns: int) -> None:
+    """All systems run, and one after the other is measured, case by case: a minute in which the machine is slow hits all.
+    Prints the median of each, and of the ratios of the first one to it within a turn."""
+    if {"redis", "redis_c"} <= {system.system for system in systems}:
+        raise SystemExit("redis and redis_c are clients of one server: name one of them in --systems")
+    with ExitStack() as running:
+        for system in systems:
+            running.callback(system.stop)
+            system.start()
+        for case in cases:
+            found = [[system.measure(case, seconds) for system in systems] for _ in range(turns)]
+            for number, system in enumerate(systems):
+                pairs = [(turn[0], turn[number]) for turn in found]
+                ratios = [
+                    first.value / figure.value for first, figure in pairs if first is not None and figure is not None
+                ]
+                values = [figure.value for _, figure in pairs if figure is not None]
+                if ratios:
+                    ratio = f"{systems[0].system} {median(ratios):.2f} x it"
+                    print(
+                        f"  {system.system:10s} {case.name:18s} {median(values):9.0f} {case.unit}, {ratio}", flush=True
+                    )
+
+
 def main(argv: list[str]) -> int:
     options = arguments(argv)
     options.data_dir.mkdir(parents=True, exist_ok=True)
@@ -102,6 +132,8 @@ def main(argv: list[str]) -> int:
         figures, skipped = measure(options, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if options.turns:
+        return 0
     write(FIGURES, figures)
     print(report.table(figures))
     if not options.no_docs:
