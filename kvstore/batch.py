@@ -26,9 +26,9 @@ class Batch:
     __slots__ = ("_bulk", "_size", "operations", "requires")
 
     def __init__(self) -> None:
-        self.requires: list[list[Any]] = []
+        self.requires: list[tuple[Any, ...]] = []
         """As `kvstore.mutation` encodes them."""
-        self.operations: list[list[Any]] = []
+        self.operations: list[tuple[Any, ...]] = []
         """As `kvstore.mutation` encodes them."""
         self._bulk: list[bytes] = []
         self._size = 0
@@ -37,7 +37,7 @@ class Batch:
         """The cell's value must be exactly `expected` (under `BULK_VALUE` bytes), or the cell absent if that is None."""
         self._add(row, column)
         if expected is None:
-            self.requires.append([int(Require.ABSENT), row, column])
+            self.requires.append((int(Require.ABSENT), row, column))
             return self
         expected = as_value(expected)
         if len(expected) >= settings.BULK_VALUE:
@@ -45,7 +45,7 @@ class Batch:
                 f"a value to compare with must be under {settings.BULK_VALUE} bytes; use require_version for larger ones"
             )
         self._grow(len(expected))
-        self.requires.append([int(Require.VALUE), row, column, expected])
+        self.requires.append((int(Require.VALUE), row, column, expected))
         return self
 
     def require_version(self, row: str, column: str, version: Version) -> Batch:
@@ -57,7 +57,7 @@ class Batch:
             raise BadRequest(f"{version!r} is no version") from error
         if not isinstance(epoch, int) or not isinstance(sequence, int):
             raise BadRequest(f"{version!r} is no version")
-        self.requires.append([int(Require.VERSION), row, column, epoch, sequence])
+        self.requires.append((int(Require.VERSION), row, column, epoch, sequence))
         return self
 
     def put(self, row: str, column: str, value: bytes) -> Batch:
@@ -69,7 +69,7 @@ class Batch:
             few = len(self.operations) + len(self.requires) < _MOST_OPERATIONS
             if keys <= MAX_KEY and size < _BULK_VALUE and total <= _MOST_BYTES and few:
                 self._size = total
-                self.operations.append([0, row, column, value])
+                self.operations.append((0, row, column, value))
                 return self
         self._add(row, column)
         operation, bulk = put_operation(row, column, value)
@@ -82,13 +82,13 @@ class Batch:
     def delete(self, row: str, column: str) -> Batch:
         """Delete the cell; it may be absent."""
         self._add(row, column)
-        self.operations.append([int(Op.DELETE), row, column])
+        self.operations.append((int(Op.DELETE), row, column))
         return self
 
     def delete_row(self, row: str) -> Batch:
         """Delete every cell of the row."""
         self._add(row, "")
-        self.operations.append([int(Op.DELETE_ROW), row])
+        self.operations.append((int(Op.DELETE_ROW), row))
         return self
 
     def __len__(self) -> int:
@@ -133,13 +133,13 @@ def as_value(value: object) -> bytes:
     return value
 
 
-def put_operation(row: str, column: str, value: bytes) -> tuple[list[Any], bytes]:
+def put_operation(row: str, column: str, value: bytes) -> tuple[tuple[Any, ...], bytes]:
     """The put as `kvstore.mutation` encodes it, and what of it belongs in the bulk part (empty: nothing)."""
     if type(value) is not bytes or len(value) >= settings.BULK_VALUE:
         value = as_value(value)
         if len(value) >= settings.BULK_VALUE:
-            return [1, row, column, len(value), google_crc32c.value(value)], value
-    return [0, row, column, value], b""
+            return (1, row, column, len(value), google_crc32c.value(value)), value
+    return (0, row, column, value), b""
 
 
 assert (Op.PUT, Op.PUT_BULK) == (0, 1)

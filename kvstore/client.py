@@ -310,12 +310,12 @@ class Client:
         """Delete the cell; it may be absent. The version of the deletion."""
         checked(row, "row")
         checked(column, "column")
-        return self._write(row, [], [[int(Op.DELETE), row, column]], b"", timeout)
+        return self._write(row, [], [(int(Op.DELETE), row, column)], b"", timeout)
 
     def delete_row(self, row: str, *, timeout: float | None = None) -> Version:
         """Delete every cell of the row. The version of the deletion."""
         checked(row, "row")
-        return self._write(row, [], [[int(Op.DELETE_ROW), row]], b"", timeout)
+        return self._write(row, [], [(int(Op.DELETE_ROW), row)], b"", timeout)
 
     def apply(self, batch: Batch, *, timeout: float | None = None) -> Version:
         """Apply the batch, all or nothing; the version of every cell that it wrote.
@@ -328,7 +328,12 @@ class Client:
         return self._write(row, batch.requires, batch.operations, batch.bulk, timeout)
 
     def _write(
-        self, row: str, requires: list[list[object]], operations: list[list[object]], bulk: bytes, timeout: float | None
+        self,
+        row: str,
+        requires: list[tuple[object, ...]],
+        operations: list[tuple[object, ...]],
+        bulk: bytes,
+        timeout: float | None,
     ) -> Version:
         now = clock.now()
         deadline = now + (self._timeout if timeout is None else timeout)

@@ -96,13 +96,14 @@ class Outcome(IntEnum):
 
 
 class Mutation(NamedTuple):
-    """A decoded mutation. `requires` and `operations` are the msgpack arrays of the format above."""
+    """A decoded mutation. `requires` and `operations` are the msgpack arrays of the format above, as tuples: many are in
+    memory at a time, and a list would take half as much again."""
 
     client: int
     number: int
     floor: int
-    requires: list[list[Any]]
-    operations: list[list[Any]]
+    requires: Sequence[Sequence[Any]]
+    operations: Sequence[Sequence[Any]]
 
 
 _as_mutation = Mutation._make
@@ -110,11 +111,30 @@ _as_mutation = Mutation._make
 
 @dataclass(slots=True)
 class Bundle:
-    """Mutations as they travel: the encoded head and the bulk part, with what the head holds beside them."""
+    """Mutations as they travel: the encoded head and the bulk part, and what the head holds, if somebody had to look.
 
-    head: bytes
+    Who received a bundle from a client has checked it, and keeps what was decoded for that. A secondary decodes the bundles of
+    an entry when they are applied: that is behind the acknowledgement, for which everybody waits, and what was decoded is used,
+    and gone, while it is still in the processor's cache.
+    """
+
+    head: Buffer
     bulk: Buffer
-    mutations: list[Mutation]
+    count: int
+    """How many mutations there are."""
+    decoded: list[Mutation] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def mutations(self) -> list[Mutation]:
+        """The mutations; decoded each time they are asked for, unless they were once and for all."""
+        if self.decoded is not None:
+            return self.decoded
+        try:
+            mutations = decode_head(self.head)
+        except BadRequest as error:
+            raise AssertionError(f"a bundle that was checked, and has its checksum, cannot be read: {error}") from error
+        assert len(mutations) == self.count, "a bundle that was checked, and has its checksum, holds another number"
+        return mutations
 
     @property
     def size(self) -> int:
@@ -122,7 +142,7 @@ class Bundle:
         return len(self.head) + len(self.bulk)
 
 
-def encode_mutation(client: int, number: int, floor: int, requires: list[Any], operations: list[Any]) -> bytes:
+def encode_mutation(client: int, number: int, floor: int, requires: Sequence[Any], operations: Sequence[Any]) -> bytes:
     """One mutation as it stands in a bundle's head."""
     return _pack([client, number, floor, requires, operations])
 
@@ -130,7 +150,7 @@ def encode_mutation(client: int, number: int, floor: int, requires: list[Any], o
 _one_head = _pack([None])[:1]
 
 
-def encode_head(mutations: Sequence[bytes]) -> bytes:
+def encode_head(mutations: Sequence[Buffer]) -> bytes:
     """The head of a bundle of these encoded mutations, none of which is encoded again."""
     if len(mutations) == 1:
         return _one_head + mutations[0]
@@ -140,7 +160,7 @@ def encode_head(mutations: Sequence[bytes]) -> bytes:
 def bundle_of(*mutations: bytes, bulk: Buffer = b"") -> Bundle:
     """A bundle of encoded mutations."""
     head = encode_head(mutations)
-    return Bundle(head, bulk, decode_head(head))
+    return Bundle(head, bulk, len(mutations), decode_head(head))
 
 
 def join_single(bundles: Sequence[Bundle]) -> list[Bundle]:
@@ -152,13 +172,13 @@ def join_single(bundles: Sequence[Bundle]) -> list[Bundle]:
     def join() -> None:
         if len(alone) > 1:
             head = encode_head([bundle.head[1:] for bundle in alone])
-            joined.append(Bundle(head, b"", [bundle.mutations[0] for bundle in alone]))
+            joined.append(Bundle(head, b"", len(alone), [bundle.mutations[0] for bundle in alone]))
         else:
             joined.extend(alone)
         alone.clear()
 
     for bundle in bundles:
-        if len(bundle.mutations) == 1 and not bundle.bulk and bundle.head[:1] == _one_head:
+        if bundle.count == 1 and not bundle.bulk and bundle.head[:1] == _one_head:
             alone.append(bundle)
         else:
             join()
@@ -170,11 +190,11 @@ def join_single(bundles: Sequence[Bundle]) -> list[Bundle]:
 def decode_head(head: Buffer) -> list[Mutation]:
     """The mutations of a bundle's head; `BadRequest` if it is not one. Their rows and columns are not checked here."""
     try:
-        mutations = list(map(_as_mutation, _unpack(head)))
+        mutations = list(map(_as_mutation, _unpack(head, use_list=False)))
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise BadRequest(f"not a bundle of mutations: {error}") from error
     for mutation in mutations:
-        if type(mutation[3]) is not list or type(mutation[4]) is not list:
+        if type(mutation[3]) is not tuple or type(mutation[4]) is not tuple:
             raise BadRequest("not a bundle of mutations: requirements and operations are arrays")
     return mutations
 
@@ -212,33 +232,49 @@ def check_bundle(bundle: Bundle) -> None:
         check_bulk(bundle)
 
 
-_SURELY_SHORT = MAX_KEY // 4  # characters: UTF-8 takes at most four bytes for each
 _BULK_VALUE = settings.BULK_VALUE
+_SEVERAL = 8
+"""Operations from which looking at all of them together takes less than at one after the other."""
 
 
-def _check_operations(operations: list[Any]) -> int:
+def _check_operations(operations: Sequence[Any]) -> int:
     """Check operations; how many bytes of the bulk part they take."""
+    if len(operations) >= _SEVERAL and _are_plain_puts(operations):
+        return 0
     bulk = 0
     for operation in operations:
         # a put with nothing to find fault with is told quickly: nearly every operation is one
-        if type(operation) is list and len(operation) == 4 and operation[0] == 0:
+        if type(operation) is tuple and len(operation) == 4 and operation[0] == 0:
             _, row, column, value = operation
             if (
-                type(row) is str
-                and type(column) is str
+                type(row) is type(column) is str
                 and type(value) is bytes
-                and len(row) <= _SURELY_SHORT
-                and len(column) <= _SURELY_SHORT
-                and len(value) < _BULK_VALUE
                 and row.isascii()
                 and column.isascii()
+                and len(row) <= MAX_KEY
+                and len(column) <= MAX_KEY
+                and len(value) < _BULK_VALUE
             ):
                 continue
         bulk += _check_operation(operation)
     return bulk
 
 
-def _check_require(require: list[Any]) -> None:
+def _are_plain_puts(operations: Sequence[Any]) -> bool:
+    """Whether all are puts with nothing to find fault with."""
+    try:
+        kinds, rows, columns, values = zip(*operations, strict=True)
+        # joining tells by an error that one of them is no text, or is not bytes
+        if kinds.count(0) < len(kinds) or not ("".join(rows).isascii() and "".join(columns).isascii()):
+            return False
+        b"".join(values)
+    except (TypeError, ValueError):
+        return False
+    longest = max(map(len, rows)), max(map(len, columns)), max(map(len, values))
+    return longest[0] <= MAX_KEY and longest[1] <= MAX_KEY and longest[2] < _BULK_VALUE
+
+
+def _check_require(require: Sequence[Any]) -> None:
     kind, row, column, *rest = require
     checked(row, "row")
     checked(column, "column")
@@ -249,7 +285,7 @@ def _check_require(require: list[Any]) -> None:
         raise ValueTooLarge(f"a value to compare with must be under {settings.BULK_VALUE} bytes; compare the version")
 
 
-def _check_operation(operation: list[Any]) -> int:
+def _check_operation(operation: Sequence[Any]) -> int:
     """Check one operation; how many bytes of the bulk part it takes."""
     kind, row, *rest = operation
     checked(row, "row")
@@ -288,6 +324,7 @@ def check_bulk(bundle: Bundle) -> None:
 _COUNTS = struct.Struct("<II")
 _SIZES = struct.Struct("<III")
 _BUNDLED = 1 << 31
+_DAMAGED = "an entry was damaged on its way"
 _FIRST_COUNT = struct.Struct("<I")
 _FIRST_SIZES = struct.Struct("<BHII")
 assert _COUNTS.size == 8
@@ -333,7 +370,7 @@ class Entry:
         if self._parts is None:
             bundles = self.bundles
             parts: list[Buffer] = [_COUNTS.pack(_BUNDLED + len(bundles), len(self.outcomes))]
-            parts += [_SIZES.pack(len(b.mutations), len(b.head), len(b.bulk)) for b in bundles]
+            parts += [_SIZES.pack(b.count, len(b.head), len(b.bulk)) for b in bundles]
             parts.append(bytes(self.outcomes))
             if any(self.outcomes):
                 parts.append(array("H", self.failed or [0] * len(self.outcomes)).tobytes())
@@ -346,14 +383,31 @@ class Entry:
         """Offset of the first bulk part inside the payload."""
         return len(self.payload_parts[0])
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32C of the payload's first part: all but the bulk parts, for whose values the heads have checksums."""
+        return _checksum(self.payload_parts[0])
 
-def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
-    """The entry that `payload` holds. Its bulk parts are views into `payload`, not copies; `BadRequest` if malformed."""
+
+def _checksum(data: Buffer) -> int:
+    # the library takes nothing but bytes
+    return int(google_crc32c.value(data if type(data) is bytes else bytes(data)))
+
+
+def decode_entry(epoch: int, first: int, payload: Buffer, checksum: int | None = None) -> Entry:
+    """The entry that `payload` holds. Its bundles are views into `payload`, not copies; `BadRequest` if malformed.
+
+    `checksum`: as `Entry.checksum` gave it to who decoded the entry before. If it is right, what its heads hold was looked at
+    there, and is decoded here when somebody asks for it; `BadRequest` if it is not. Without it they are decoded at once.
+    """
     view = memoryview(payload)
     try:
         bundles, count = _COUNTS.unpack_from(view, 0)
         if not bundles & _BUNDLED:
-            return _decode_without_bundles(epoch, first, view)
+            entry = _decode_without_bundles(epoch, first, view)
+            if checksum not in (None, entry.checksum):
+                raise BadRequest(_DAMAGED)
+            return entry
         bundles -= _BUNDLED
         at = _COUNTS.size + bundles * _SIZES.size
         sizes = list(_SIZES.iter_unpack(view[_COUNTS.size : at]))
@@ -376,17 +430,21 @@ def decode_entry(epoch: int, first: int, payload: Buffer) -> Entry:
     bulk_start = bulk_at = at + heads
     if len(sizes) != bundles or mutations != count or bulk_start + bulks != len(view):
         raise BadRequest("not an entry: its numbers do not add up")
+    # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
+    parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [payload]
+    if checksum is not None and _checksum(parts[0]) != checksum:
+        raise BadRequest(_DAMAGED)
     found = []
     for number, length, bulk_length in sizes:
-        head = bytes(view[at : at + length])
+        head = view[at : at + length]
         at += length
-        decoded = decode_head(head)
-        if len(decoded) != number:
-            raise BadRequest("not an entry: a bundle holds another number of mutations")
-        found.append(Bundle(head, view[bulk_at : bulk_at + bulk_length] if bulk_length else b"", decoded))
+        bundle = Bundle(head, view[bulk_at : bulk_at + bulk_length] if bulk_length else b"", number)
         bulk_at += bulk_length
-    # the payload itself is kept, so that a secondary logs and passes on what came in without putting it together again
-    parts: list[Buffer] = [view[:bulk_start], view[bulk_start:]] if bulk_start < len(view) else [view]
+        if checksum is None:
+            bundle.decoded = decode_head(head)
+            if len(bundle.decoded) != number:
+                raise BadRequest("not an entry: a bundle holds another number of mutations")
+        found.append(bundle)
     return Entry(epoch, first, found, outcomes, failed, parts)
 
 

@@ -28,7 +28,8 @@ order, as `kvstore.codec` writes them, with these exceptions, which keep values 
     Page         [.., [cell, …], more, commit]                               cell = [row, column, epoch, sequence, size,
                                                                              value: bin | length]; a length: the next
                                                                              so many bytes of the bulk part
-    Append       [.., tablet, epoch, node, incarnation, previous epoch, previous, commit, [[epoch, first, length], …]]
+    Append       [.., tablet, epoch, node, incarnation, previous epoch, previous, commit, [entry, …]]
+                                                                             entry = [epoch, first, length, `Entry.checksum`];
                                                                              bulk = the entries' payloads, end to end
     Results      [.., commit, commit epoch, digest]                          bulk = the encoded table
 
@@ -47,7 +48,7 @@ from kvstore import control, messages, questions, settings
 from kvstore.codec import Malformed, reader, writer
 from kvstore.mutation import Buffer, Bundle, Entry, decode_entry, decode_head
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 FRAME = struct.Struct("!II")
 assert FRAME.size == 8
@@ -145,7 +146,7 @@ def encode(message: Any, request_id: int = 0) -> list[Buffer]:
     return frame([number, request_id, *writer(kind)(message)])
 
 
-def encode_write(tablet: int, range_version: int, ids: list[int], head: bytes, bulk: Buffer = b"") -> list[Buffer]:
+def encode_write(tablet: int, range_version: int, ids: list[int], head: Buffer, bulk: Buffer = b"") -> list[Buffer]:
     """The frame of a `Write`, without making the message first."""
     message = _pack([WRITE, 0, tablet, range_version, ids, head])
     if bulk:
@@ -206,7 +207,7 @@ def _entries_and_bulk(entries: Iterable[Entry]) -> tuple[list[list[int]], list[B
     for entry in entries:
         parts = entry.payload_parts
         length = sum(map(len, parts))
-        described.append([entry.epoch, entry.first, length])
+        described.append([entry.epoch, entry.first, length, entry.checksum])
         bulk += parts
         total += length
     return described, bulk, total
@@ -290,7 +291,7 @@ def _read_write(fields: list[Any], bulk: Buffer) -> messages.Write:
             raise Malformed("a Write has an id above 0 for each of its mutations")
     if not ids:
         raise Malformed("a Write holds at least one mutation")
-    return messages.Write(tablet, range_version, ids, Bundle(head, bulk, mutations))
+    return messages.Write(tablet, range_version, ids, Bundle(head, bulk, len(mutations), mutations))
 
 
 def _read_written_many(fields: list[Any], bulk: Buffer) -> WrittenMany:
@@ -346,14 +347,17 @@ def _read_entries(described: list[Any], bulk: Buffer) -> list[Entry]:
     entries: list[Entry] = []
     at = 0
     for item in described:
-        if type(item) is not list or len(item) != 3:
-            raise Malformed("an entry is described by its epoch, first sequence and length")
-        epoch, first, length = item
-        if not (type(epoch) is type(first) is type(length) is int and epoch >= 0 <= first and length >= 0):
-            raise Malformed("an entry is described by its epoch, first sequence and length")
+        if type(item) is not list or len(item) != 4:
+            raise Malformed("an entry is described by its epoch, first sequence, length and checksum")
+        epoch, first, length, checksum = item
+        if not (
+            type(epoch) is type(first) is type(length) is type(checksum) is int and epoch >= 0 <= first and length >= 0
+        ):
+            raise Malformed("an entry is described by its epoch, first sequence, length and checksum")
         if length > len(view) - at:
             raise Malformed("the bulk part ends before its entries do")
-        entries.append(decode_entry(epoch, first, view[at : at + length]))
+        payload = bulk if length == len(bulk) else view[at : at + length]
+        entries.append(decode_entry(epoch, first, payload, checksum))
         at += length
     if at != len(view):
         raise Malformed("the bulk part goes on after its last entry")

@@ -141,7 +141,7 @@ class Gathering:
             waiting = self.waiting.popleft()
             bundle = waiting.bundle
             if not self._all_new(bundle.mutations):
-                if len(bundle.mutations) > 1:
+                if bundle.count > 1:
                     self.waiting.extendleft(reversed(_split(waiting)))
                     continue
                 if self._repeats(waiting):
@@ -267,7 +267,7 @@ def _judge(bundle: Bundle, entry: Entry, overlay: Overlay | None) -> None:
     assert isinstance(failed, list)
     assert isinstance(entry.bundles, list)
     if overlay is None:
-        nothing = [int(Outcome.OK)] * len(bundle.mutations)
+        nothing = [int(Outcome.OK)] * bundle.count
         outcomes += nothing
         failed += nothing
     else:

@@ -19,7 +19,7 @@ def check_rows(mutation: Mutation, configuration: Configuration, rule: GroupRule
         if not (row >= start and (end is None or row < end)):
             raise WrongTablet(f"row {row!r} is not in tablet {configuration.tablet}")
         return
-    rows = [step[1] for steps in (operations, requires) for step in steps]
+    rows = [step[1] for step in (*operations, *requires)]
     if not rows:
         raise BadRequest("a batch holds at least one operation or requirement")
     least, greatest = min(rows), max(rows)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 from kvstore.errors import NoSpace
 from kvstore.mutation import Buffer, Entry, Op, Version
 from kvstore.storage.cell import BulkRef, Place, StoredCell, pack_bulk, pack_inline, packed_at
-from kvstore.storage.crc import combined, crc32c
+from kvstore.storage.crc import combined, crc32c, extended
 from kvstore.storage.debts import Debts
 from kvstore.storage.failures import CorruptValue, Damage, FolderLocked, TooManyFiles, ValueMoved
 from kvstore.storage.files import TOO_MANY_FILES, FileDoor, Files
@@ -216,14 +216,14 @@ class Engine:
         assert replica.learning is not Learning.DAMAGED, "a damaged replica takes no entries"
         assert replica.follows(entry), (entry.epoch, entry.first, replica.last_epoch, replica.last)
         heads, *bulk = entry.payload_parts
-        front = b"".join((U64.pack(commit), heads))
-        crc = crc32c(front)
+        front = U64.pack(commit)
+        crc = extended(crc32c(front), heads)
         if bulk:
             crc = _with_bulk(crc, entry)
-        lsn = self.wal.append(_ENTRY, tablet_id, entry.epoch, entry.first, [front, *bulk], crc)
+        lsn = self.wal.append(_ENTRY, tablet_id, entry.epoch, entry.first, [front, heads, *bulk], crc)
         segment, offset = self.wal.payload_at
         payload = _new(Position, (segment, offset + U64.size))
-        place = _new(Place, (segment, offset + len(front)))
+        place = _new(Place, (segment, offset + U64.size + len(heads)))
         position = _new(Position, (segment, offset - RECORD_HEADER))
         replica.touched(position)
         replica.add(entry, place, position, payload)

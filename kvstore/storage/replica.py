@@ -295,5 +295,6 @@ class DiskReplica:
 
 
 def _without_bulk(entry: Entry) -> Entry:
-    bundles = [Bundle(bundle.head, b"", bundle.mutations) for bundle in entry.bundles]
+    # the heads are copied, not views: those would keep the whole payload
+    bundles = [Bundle(bytes(bundle.head), b"", bundle.count, bundle.decoded) for bundle in entry.bundles]
     return Entry(entry.epoch, entry.first, bundles, entry.outcomes, entry.failed)

@@ -271,7 +271,7 @@ class Tablet(BlockList):
         self._again += again
         return offset
 
-    def _put_together(self, operations: Sequence[list[Any]], head: bytes, at_once: bool) -> None:
+    def _put_together(self, operations: Sequence[Sequence[Any]], head: bytes, at_once: bool) -> None:
         """Carry out the puts of one mutation. They are of one row, mostly, and its cells lie side by side: each is looked for
         in the block of the one before."""
         stamp = self._stamp
@@ -303,7 +303,13 @@ class Tablet(BlockList):
                 self._owe(block, key, old, packed)
 
     def _carry_out(
-        self, operations: list[list[Any]], epoch: int, sequence: int, segment: int, offset: int, newer_only: bool
+        self,
+        operations: Sequence[Sequence[Any]],
+        epoch: int,
+        sequence: int,
+        segment: int,
+        offset: int,
+        newer_only: bool,
     ) -> int:
         """Carry out one mutation whose bulk values begin at `offset`; where they end."""
         head = CELL_HEAD.pack(epoch, sequence, INLINE)
@@ -443,7 +449,7 @@ class Tablet(BlockList):
         self.delete_range(cell_key(row, ""), row_end(row), unless_newer_than)
 
 
-def _are_of_one_row(operations: Sequence[list[Any]]) -> bool:
+def _are_of_one_row(operations: Sequence[Sequence[Any]]) -> bool:
     """Whether all are puts, of one row as far as the first and the last tell."""
     return bool(operations[0][1] == operations[-1][1]) and not any(map(_kind, operations))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kvstore import messages, settings
+from kvstore import messages, settings, wire
 from kvstore.coordinator import effects as decided
 from kvstore.coordinator.coordinator import Coordinator
 from kvstore.coordinator.creation import Creation
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 Answer = Callable[[object], None]
+
+
+def _as_it_arrives(message: object) -> object:
+    """What the other side makes of a message to it. Entries go by their bytes: who receives them decodes them when he applies
+    them, and shares nothing with who sent them."""
+    if not isinstance(message, messages.Append):
+        return message
+    sent = b"".join(map(bytes, wire.encode(message)))
+    length, _ = wire.FRAME.unpack_from(sent)
+    head = wire.FRAME.size + length
+    return wire.decode(sent[wire.FRAME.size : head], sent[head:])[1]
 
 
 class NodeMachine(Machine):
@@ -193,7 +204,7 @@ class NodeMachine(Machine):
     def _send_peer(self, effect: effects.SendPeer) -> None:
         link = self._links.get(effect.node)
         if link is not None:
-            link.send(effect.message)
+            link.send(_as_it_arrives(effect.message))
 
     def _send_coordinator(self, effect: effects.SendCoordinator) -> None:
         if self._coordinator is not None:

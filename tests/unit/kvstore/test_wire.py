@@ -115,6 +115,8 @@ def comparable(value: Any) -> Any:
     if isinstance(value, Entry):
         failed = list(value.failed) or [0] * value.count
         return [value.epoch, value.first, list(value.outcomes), failed, comparable(list(value.bundles))]
+    if isinstance(value, Bundle):
+        return [bytes(value.head), bytes(value.bulk), value.count, value.mutations]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, *[comparable(getattr(value, f.name)) for f in dataclasses.fields(value)]]
     if isinstance(value, list | tuple):

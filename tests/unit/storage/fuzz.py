@@ -180,7 +180,8 @@ def log_entry(data: bytes) -> None:
 def bundle_head(data: bytes) -> None:
     """A bundle's head, as a client sends it."""
     with contextlib.suppress(BadRequest):
-        check_bundle(Bundle(data, b"", decode_head(data)))
+        decoded = decode_head(data)
+        check_bundle(Bundle(data, b"", len(decoded), decoded))
 
 
 def cells(data: bytes) -> None:
@@ -268,7 +269,7 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "archive": (archive_file, [msgpack.packb([["row", "column", 1, 1, b"v"]])]),
     "results": (results, [msgpack.packb([[1, 0, bytes(8), bytes(8), bytes(8), b"\0", bytes(2)]])]),
     "entry": (log_entry, [_some_entry()]),
-    "bundle": (bundle_head, [entry(1, 1, [put("row", "a", b"v")]).bundles[0].head]),
+    "bundle": (bundle_head, [bytes(entry(1, 1, [put("row", "a", b"v")]).bundles[0].head)]),
     "cells": (cells, [_some_cells(), msgpack.packb(["a", None, 1]), encode_range("m", None, 2, 2)]),
     "cell-keys": (cell_keys, []),
     "frames": (frames, [wire.encode_get(1, 1, "row", "column", 9)]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvstore.mutation import Entry, Version
+from kvstore.mutation import Entry, Version, decode_entry
 from kvstore.storage.engine import Engine
 from kvstore.storage.failures import DiskFailed
 from kvstore.storage.replica import Learning
@@ -213,9 +213,12 @@ def test_a_learner_that_dies_before_it_has_finished_is_not_intact() -> None:
 def test_the_bulk_values_of_a_held_back_stream_are_not_kept_in_memory() -> None:
     engine = learner(FaultyDisk())
     engine.begin_learning(1)
-    engine.append_entry(1, entry(2, 11, [put("row", "streamed", LARGE)]), 10)
+    sent = entry(2, 11, [put("row", "streamed", LARGE)])
+    arrived = decode_entry(2, 11, b"".join(sent.payload_parts), sent.checksum)
+    engine.append_entry(1, arrived, 10)
     held = engine.tablets[1].logged[0].entry
     assert len(held.bundles[0].bulk) == 0
+    assert type(held.bundles[0].head) is bytes, "a view would keep all that it is a view of"
     assert bytes(engine.tablets[1].tail[0].bundles[0].bulk) == LARGE, "and are there when they are asked for"
 
 

@@ -142,6 +142,9 @@ def test_an_entry_from_before_there_were_bundles_is_read() -> None:
     assert (list(entry.outcomes), list(entry.failed), entry.last) == ([1, 0], [3, 0], 11)
     assert bytes(entry.bundles[1].bulk) == large
     assert b"".join(map(bytes, entry.payload_parts)) == payload, "it is passed on as it is"
+    decode_entry(4, 10, payload, entry.checksum)
+    with pytest.raises(BadRequest, match="damaged on its way"):
+        decode_entry(4, 10, payload, entry.checksum ^ 1)
     for length in range(len(payload)):
         with pytest.raises(BadRequest):
             decode_entry(4, 10, payload[:length])
