@@ -346,17 +346,19 @@ def front_end_items(front_ends: Iterable[tuple[str, bool]]) -> list[Attention]:
 
 
 def _what_becomes_of(status: Status, node: Node) -> str:
-    """What happens to the replicas of a node that is gone, if it stays so; empty if they are not rebuilt elsewhere."""
+    """What happens to the replicas of a node that is gone, or whose disk is of no use, if it stays so; empty if they are not
+    rebuilt elsewhere."""
     if node.disabled:
         return " An operator disabled it: its replicas are not rebuilt elsewhere unless it is enabled."
     if node.rebuilt_in_s is None:
         return ""
     spares = status.could_take_over(node.id)
     if not spares:
-        return " There is no spare node on which its replicas could be rebuilt."
+        return " There is no spare node with room, on which its replicas could be rebuilt."
     if node.rebuilt_in_s == 0:
         return f" Its replicas are being rebuilt on {listing(spares, 'or')}."
-    return f" If it is not back in {age(node.rebuilt_in_s)}, its replicas are rebuilt on {listing(spares, 'or')}."
+    unless = "If that goes on for another" if node.is_live else "If it is not back in"
+    return f" {unless} {age(node.rebuilt_in_s)}, its replicas are rebuilt on {listing(spares, 'or')}."
 
 
 def _node_items(status: Status) -> list[Attention]:
@@ -383,7 +385,9 @@ def _items_of_node(status: Status, node: Node) -> Iterable[Attention]:
         return
     if node.disk_age_s is not None and node.disk_age_s >= DISK_STALLED_S:
         detail = f"Its log has waited {age(node.disk_age_s)} to reach the disk; writes that need it wait too."
+        detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is slow", detail, node=node.id)
     if node.disk_free is not None and node.disk_free < DISK_LOW:
         detail = f"{size(node.disk_free)} free. When it is nearly full, writes to its tablets are refused; reads go on."
+        detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is filling up", detail, node=node.id)

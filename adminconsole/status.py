@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kvstore import settings
+
 
 class MalformedStatus(Exception):
     """The status lacks something that it must have; the message names it."""
@@ -50,7 +52,8 @@ class Node:
     replica_of: int | None = None
     """How many tablets belong on it; None when the coordinator does not say."""
     rebuilt_in_s: float | None = None
-    """After how long what it held is rebuilt elsewhere; None when it is not gone, or that is never done."""
+    """After how long what it held is rebuilt elsewhere; None when it is neither gone nor its disk of no use, or that is never
+    done."""
     longest_pause_ms: float | None = None
     """The longest that its event loop was kept from going round since it started; None when it does not say."""
     scrub_percent: int | None = None
@@ -69,6 +72,10 @@ class Node:
     def is_live(self) -> bool:
         """Whether its process is taken to run and can serve what it holds."""
         return self.state is not NodeState.DOWN
+
+    def has_room(self, size: int) -> bool:
+        """Whether a replica of `size` bytes fits on its disk, with enough left, as far as it has told."""
+        return self.disk_free is None or self.disk_free > size + settings.MOVE_LEAVES
 
     @property
     def is_sound(self) -> bool:
@@ -172,10 +179,13 @@ class Status:
         return next((tablet for tablet in self.tablets if tablet.id == tablet_id), None)
 
     def could_take_over(self, node_id: str) -> tuple[str, ...]:
-        """The nodes on which replicas of that node could be rebuilt: those that are up, and do not hold all of its tablets."""
+        """The nodes on which replicas of that node could be rebuilt: those that are up, and have room for one that they do not
+        hold."""
         its = [tablet for tablet in self.tablets if node_id in tablet.replicas]
-        up = [node.id for node in self.nodes if node.state is NodeState.UP]
-        return tuple(name for name in up if any(name not in tablet.replicas for tablet in its))
+        up = [node for node in self.nodes if node.state is NodeState.UP]
+        return tuple(
+            node.id for node in up if any(node.id not in each.replicas and node.has_room(each.bytes) for each in its)
+        )
 
     def aged(self, seconds: float) -> Status:
         """This status as it reads `seconds` later: what was heard 0.2 s before it was taken is so much older now."""

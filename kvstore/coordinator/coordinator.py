@@ -273,15 +273,15 @@ class Coordinator:
                 self._membership.faulted(name)
 
     def _place(self) -> None:
-        """What nobody waits for: moves are ended, replicas of gone nodes rebuilt, leads handed back, data is spread."""
+        """What nobody waits for: moves are ended, replicas of missing nodes rebuilt, leads handed back, data is spread."""
         configurations, after = self._configurations, self._cluster.get("rebuild_after", settings.REBUILD_AFTER)
         self._take(moving.steps(configurations.values(), self._membership, after))
         if after is not None:
             found = rebuildings(configurations.values(), self._membership, after)
             if found:
                 words = [
-                    f"tablet {each.configuration.tablet}: the replica of {each.gone}, which has been gone for {after:g} s, "
-                    f"is rebuilt on {each.spare}"
+                    f"tablet {each.configuration.tablet}: the replica of {each.missing} is rebuilt on {each.spare}: "
+                    f"{self._membership.missing_in_words(each.missing, after)}"
                     for each in found
                 ]
                 self._adopt([each.configuration for each in found], words)

@@ -9,9 +9,10 @@ running somewhere, cut off.
 Alive is who sent a heartbeat within `HEARTBEAT_DEAD` and is not known to have ended. A coordinator that has just started
 has heard nobody: for `COORDINATOR_GRACE` a node that it has not heard yet is neither alive nor dead (trap 10).
 
-*Gone* is who is not alive, for as long as this coordinator has listened since: neither the time before it started nor one in
-which it was itself paused counts. Who was disabled by an operator is not gone, whether its process runs or not; of who is
-enabled it counts from then on.
+*Missing* is who is not sound: not alive, or alive with a disk that is full or stalled, so that it can hold nothing new. It is
+missing for as long as this coordinator has listened since: neither the time before it started nor one in which it was itself
+paused counts. Who was disabled by an operator is not missing, whether its process runs or not; of who is enabled it counts from
+then on.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Node:
     first_heard_at: float | None = None
     """When the run that counts was heard first."""
     missed_from: float = 0.0
-    """For how long this coordinator had listened when it heard the node last, or an operator enabled it."""
+    """For how long this coordinator had listened when it heard last that the node is sound, or an operator enabled it."""
     faults: list[float] = field(default_factory=list)
     """When it lost its part in a set though nobody had asked it to."""
 
@@ -141,8 +142,10 @@ class Membership:
             self.restore(record)
         if node.heard_at is None:
             node.first_heard_at = self._now
-        node.heard_at, node.missed_from = self._now, self._listened
+        node.heard_at = self._now
         node.disk_age, node.full, node.figures = message.disk_age, message.full, message.figures
+        if self.sound(node.name):
+            node.missed_from = self._listened
         node.leaving = message.leaving
         node.reports = {report.tablet: report for report in message.replicas}
         node.said = tuple((r.tablet, r.intact, r.range_version, r.known_epoch) for r in message.replicas)
@@ -243,12 +246,19 @@ class Membership:
             return False  # known from the time before
         return self._now - self._started < settings.COORDINATOR_GRACE
 
-    def gone_for(self, name: str) -> float:
-        """For how many seconds of this coordinator's listening the node has been missed; 0 if it is not."""
+    def missing_for(self, name: str) -> float:
+        """For how many seconds of this coordinator's listening the node has been missing; 0 if it is not."""
         node = self.nodes.get(name)
-        if node is None or node.disabled or self.alive(name):
+        if node is None or node.disabled or self.sound(name):
             return 0.0
         return max(0.0, self._listened - node.missed_from - settings.HEARTBEAT_DEAD)
+
+    def missing_in_words(self, name: str, seconds: float) -> str:
+        """That the node, which is missing, has been so for so long, and in which way: `n3 has been gone for 300 s`."""
+        if not self.alive(name):
+            return f"{name} has been gone for {seconds:g} s"
+        trouble = "full" if self.nodes[name].full else "stalled"
+        return f"{name}'s disk has been {trouble} for {seconds:g} s"
 
     def fit(self, name: str) -> bool:
         """Whether the node may take part: it is sound, not about to stop, and nobody disabled it."""

@@ -5,7 +5,7 @@ A move is two records (`docs/replication.md`, "A replica is moved"). `begin` add
 when all the others are in the set and in time. What is under way stands in the configuration, so a coordinator that starts
 anew goes on with it. On either side of each record the tablet has one owner and every copy that it had.
 
-A move is withdrawn when the node that it goes to is disabled, or stays away; never while that node is in the set.
+A move is withdrawn when the node that it goes to is disabled, or stays missing; never while that node is in the set.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def begin(now: Configuration, source: str, target: str, nodes: Membership) -> Co
 
 def steps(configurations: Iterable[Configuration], nodes: Membership, after: float | None) -> list[Step]:
     """Every move that ends now, as it was meant to or withdrawn. `after`: seconds for which the node that a replica goes to may
-    be gone; None: as long as is usual."""
+    be missing; None: as long as is usual."""
     patience = settings.REBUILD_AFTER if after is None else after
     found = []
     for now in configurations:
@@ -145,8 +145,8 @@ def _withdrawn(now: Configuration, nodes: Membership, patience: float) -> Step |
         return None
     if nodes.nodes[target].disabled:
         return Step(without(now, nodes), _withdrawn_in_words(now, f"{target} is disabled"))
-    if nodes.gone_for(target) >= patience and not nodes.unheard(target):
-        return Step(without(now, nodes), _withdrawn_in_words(now, f"{target} has been gone for {patience:g} s"))
+    if nodes.missing_for(target) >= patience and not nodes.unheard(target):
+        return Step(without(now, nodes), _withdrawn_in_words(now, nodes.missing_in_words(target, patience)))
     return None
 
 

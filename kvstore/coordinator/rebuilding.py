@@ -1,14 +1,14 @@
-"""Replicas whose node stays away are rebuilt on a spare one. Pure, as `kvstore.coordinator.placement`.
+"""Replicas whose node stays missing are rebuilt on a spare one. Pure, as `kvstore.coordinator.placement`.
 
-A *spare* for a tablet is any fit node that does not belong to it. It takes the gone node's place in `replicas`, by one record:
-whichever side of it a crash falls on, the tablet's owner is the same, for only `replicas` and `learners` change. It then
-learns as every learner does, and is taken into the set when it has everything.
+A *spare* for a tablet is any fit node that does not belong to it, and has room. It takes the missing node's place in
+`replicas`, by one record: whichever side of it a crash falls on, the tablet's owner is the same, for only `replicas` and
+`learners` change. It then learns as every learner does, and is taken into the set when it has everything.
 
 Never replaced is who is in the in-sync set: first the primary, or the coordinator, removes it as ever, which takes another
 live member (traps 6, 7). So of a tablet that waits for its last holders nothing is given away, however long they are
-gone (trap 11). And nothing is rebuilt where nobody leads, for there is nobody to learn from.
+missing (trap 11). And nothing is rebuilt where nobody leads, for there is nobody to learn from.
 
-The node that was replaced is an outsider when it returns: it drops its copy only under a configuration that does not name it
+The node that was replaced is an outsider from then on: it drops its copy only under a configuration that does not name it
 and whose set is full (`kvstore.node.node`).
 """
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from kvstore import settings
 from kvstore.coordinator.membership import Membership
-from kvstore.coordinator.moving import arriving
+from kvstore.coordinator.moving import arriving, has_room, size_of
 from kvstore.coordinator.placement import changed, learners_of
 from kvstore.messages import Configuration
 
@@ -32,16 +32,16 @@ class Rebuilding:
     """One replica gets another node: the configuration, and which nodes."""
 
     configuration: Configuration
-    gone: str
+    missing: str
     spare: str
 
 
 def rebuildings(configurations: Iterable[Configuration], nodes: Membership, after: float) -> list[Rebuilding]:
     """What is to be rebuilt now: of each tablet one replica at most, and on one node `REBUILDS_AT_ONCE` at most.
 
-    `after`: seconds for which a node must have been gone.
+    `after`: seconds for which a node must have been missing.
     """
-    late = {name for name in nodes.nodes if nodes.gone_for(name) >= after and not nodes.unheard(name)}
+    late = {name for name in nodes.nodes if nodes.missing_for(name) >= after and not nodes.unheard(name)}
     if not late:
         return []
     present = list(configurations)
@@ -49,18 +49,18 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
     learning = Counter(member.node for configuration in present for member in configuration.learners)
     found = []
     for configuration in present:
-        gone = _gone_of(configuration, late, nodes)
-        spare = gone and (_already_copying(configuration, nodes) or _spare_for(configuration, nodes, held, learning))
-        if gone and spare:
-            following = _replaced(configuration, gone, spare, nodes)
+        missing = _missing_of(configuration, late, nodes)
+        spare = missing and (_already_copying(configuration, nodes) or _spare_for(configuration, nodes, held, learning))
+        if missing and spare:
+            following = _replaced(configuration, missing, spare, nodes)
             held.subtract(configuration.replicas)
             held.update(following.replicas)
             learning[spare] += 1
-            found.append(Rebuilding(following, gone, spare))
+            found.append(Rebuilding(following, missing, spare))
     return found
 
 
-def _gone_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
+def _missing_of(now: Configuration, late: set[str], nodes: Membership) -> str | None:
     """The first node of the tablet that is to be replaced, if there is one."""
     return next((name for name in now.replicas if name in late and may_lose(now, name, nodes)), None)
 
@@ -76,26 +76,30 @@ def may_lose(now: Configuration, name: str, nodes: Membership) -> bool:
 
 
 def _already_copying(now: Configuration, nodes: Membership) -> str | None:
-    """The node that a replica of this very tablet is moving to, if it is there: what it copies is now missing elsewhere."""
+    """The node that a replica of this very tablet is moving to, if it can hold it: what it copies is now missing elsewhere."""
     target = arriving(now)
-    return target if target and nodes.alive(target) else None
+    return target if target and nodes.sound(target) else None
 
 
 def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str]) -> str | None:
-    """The node that holds fewest replicas, by its name if several do; None while nobody can."""
+    """The node that holds fewest replicas, by its name if several do; None while nobody can, or has room."""
+    size = size_of(now, nodes)
     spares = [
         name
         for name in nodes.nodes
-        if name not in now.replicas and nodes.fit(name) and learning[name] < settings.REBUILDS_AT_ONCE
+        if name not in now.replicas
+        and nodes.fit(name)
+        and learning[name] < settings.REBUILDS_AT_ONCE
+        and has_room(name, size, nodes)
     ]
     return min(spares, key=lambda name: (held[name], in_order(name)), default=None)
 
 
-def _replaced(now: Configuration, gone: str, spare: str, nodes: Membership) -> Configuration:
-    # in the same place of the order: what the gone node was to lead falls to the one that has its copies
+def _replaced(now: Configuration, missing: str, spare: str, nodes: Membership) -> Configuration:
+    # in the same place of the order: what the missing node was to lead falls to the one that has its copies
     # (where a replica was moving to the spare, the spare belongs to the tablet already, and that replica stays where it was)
     leaving = "" if spare in now.replicas else now.leaving
-    replicas = tuple(spare if name == gone else name for name in now.replicas if name != spare)
+    replicas = tuple(spare if name == missing else name for name in now.replicas if name != spare)
     moved = dataclasses.replace(now, replicas=replicas, leaving=leaving)
     return changed(moved, nodes, now.primary, now.in_sync, learners_of(moved, nodes, now.in_sync))
 

@@ -14,10 +14,10 @@
 holds something). `disabled` is an operator's word, whether the node's process runs or not. `primary` is None, and
 `waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16 hexadecimal digits, as of the `commit`
 beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are
-none. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone are rebuilt elsewhere; None if it is not
-gone, or all that it holds is waited for, or that is never done (`rebuild_after_s` None). `moving`: one replica is on its way,
-and `replicas` names both nodes while `wanted` counts it once. `split_above`: bytes in memory from which on a tablet is split
-by itself; None: never.
+none. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone, or whose disk is full or stalled, are rebuilt
+elsewhere; None if that is not so, or all that it holds is waited for, or that is never done (`rebuild_after_s` None).
+`moving`: one replica is on its way, and `replicas` names both nodes while `wanted` counts it once. `split_above`: bytes in
+memory from which on a tablet is split by itself; None: never.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def _node(
     member = sum(me in c.in_sync for c in tablets) if me else 0
     belongs = sum(node.name in c.replicas for c in tablets)
     rebuilt_in = None
-    gone = nodes.gone_for(node.name)
-    if gone and rebuild_after is not None and any(may_lose(c, node.name, nodes) for c in tablets):
-        rebuilt_in = max(0.0, rebuild_after - gone)
+    missing = nodes.missing_for(node.name)
+    if missing and rebuild_after is not None and any(may_lose(c, node.name, nodes) for c in tablets):
+        rebuilt_in = max(0.0, rebuild_after - missing)
     return {
         "id": node.name,
         "address": run.address if run else "",

@@ -184,6 +184,38 @@ def test_a_full_disk_of_one_node_is_nobody_elses_trouble_and_full_disks_of_all_r
         cluster.wait_until_alike()
 
 
+def test_what_a_node_held_whose_disk_stays_full_is_rebuilt_elsewhere_and_when_it_has_room_it_is_used_again(
+    tmp_path: Path,
+) -> None:
+    cluster = StoreCluster(tmp_path, nodes=4)
+    full = "node3"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(small_disk(cluster.data_folder(full)))
+        stack.callback(cluster.stop)
+        cluster.start()
+        cluster.wait_until_whole()
+        admin = stack.enter_context(contextlib.closing(cluster.admin()))
+        histories = stack.enter_context(Histories(cluster, "missing"))
+        admin.rebuild_after(3.0)
+        assert belongs_to(cluster, full)
+        histories.advance()
+        fill(cluster.data_folder(full))
+        wait_for(lambda: not belongs_to(cluster, full), "what the full node held being rebuilt elsewhere", PATIENT)
+        cluster.wait_until_whole()
+        histories.advance()
+
+        (cluster.data_folder(full) / OF_SOMEBODY_ELSE).unlink()
+        wait_for(lambda: holds_nothing(cluster, full), "the node dropping its old copies", PATIENT)
+        histories.advance()
+        other = next(name for name in cluster.names[1:] if name != full)
+        cluster.kill_and_tell(other)
+        histories.advance()
+        histories.judge()
+        cluster.start(other)
+        cluster.wait_until_alike()
+    assert f": {full}'s disk has been full for 3 s" in cluster.log("coordinator")
+
+
 def test_disks_that_fill_with_large_values_refuse_more_and_end_no_process(on_small_disks: StoreCluster) -> None:
     """As uploads fill them: the log grows by hundreds of megabytes a second, between two looks at the room that is left."""
     cluster = on_small_disks
@@ -215,6 +247,16 @@ def test_disks_that_fill_with_large_values_refuse_more_and_end_no_process(on_sma
 
 def has_no_role(cluster: StoreCluster, name: str) -> bool:
     return not any(name in tablet["in_sync"] for tablet in cluster.status()["tablets"])
+
+
+def belongs_to(cluster: StoreCluster, name: str) -> bool:
+    """Whether a tablet belongs on the node, or it still has a part in one."""
+    return any(name in (*tablet["replicas"], *tablet["in_sync"]) for tablet in cluster.status()["tablets"])
+
+
+def holds_nothing(cluster: StoreCluster, name: str) -> bool:
+    """Whether the node has no replica, by its own heartbeat."""
+    return next(node for node in cluster.status()["nodes"] if node["id"] == name)["cells"] == 0
 
 
 def is_refused(client: Client, row: str) -> bool:

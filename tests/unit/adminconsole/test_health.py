@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 
 from adminconsole.health import Condition, Level, assess, assess_stale, condition, front_end_items
@@ -210,6 +213,20 @@ def test_of_a_node_that_is_gone_it_says_when_and_where_its_replicas_are_rebuilt(
     spare = raw_node("node4", replica_of=0)
     assert detail(240.0, spare).endswith("If it is not back in 4 min, its replicas are rebuilt on node4.")
     assert detail(0.0, spare).endswith("Its replicas are being rebuilt on node4.")
-    assert detail(240.0).endswith("There is no spare node on which its replicas could be rebuilt.")
+    none = "There is no spare node with room, on which its replicas could be rebuilt."
+    assert detail(240.0).endswith(none)
+    assert detail(240.0, raw_node("node4", replica_of=0, disk_free=2 * 1024**2)).endswith(none)
     assert detail(240.0, raw_node("node4", "disabled")).endswith("could be rebuilt.")
     assert "rebuilt" not in detail(None, spare)
+
+
+@pytest.mark.parametrize(("trouble", "title"), [("disk_free", "is filling up"), ("disk_age_s", "is slow")])
+def test_of_a_node_whose_disk_takes_nothing_it_says_when_and_where_its_replicas_are_rebuilt(
+    trouble: str, title: str
+) -> None:
+    figures: dict[str, Any] = {trouble: 20 * 1024**2 if trouble == "disk_free" else 20.0}
+    ill = raw_node("node2", rebuilt_in_s=240.0, **figures)
+    nodes = [raw_node("node1"), ill, raw_node("node3"), raw_node("node4", replica_of=0)]
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")]))
+    detail = next(item.detail for item in assess(status).attention if item.title == f"node2's disk {title}")
+    assert detail.endswith("If that goes on for another 4 min, its replicas are rebuilt on node4.")

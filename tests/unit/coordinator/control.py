@@ -46,6 +46,8 @@ class Control:
         """The range version of a node's replica, where it has not split as the configuration says; it then has no replica of
         what was split off since."""
         self.leaving: set[str] = set()
+        self.full: set[str] = set()
+        """Nodes whose disks have no room."""
         self.up: set[str] = set()
         self.told: list[Configuration] = []
         self.effects: list[Any] = []
@@ -137,7 +139,8 @@ class Control:
             ]
             figures = {"disk_free": self.disk_free[name]} if name in self.disk_free else {}
             member, age = self.member(name), self.disk_age[name]
-            message = Heartbeat(member, age, reports, figures, leaving=name in self.leaving)
+            full, leaving = name in self.full, name in self.leaving
+            message = Heartbeat(member, age, reports, figures, full=full, leaving=leaving)
             self.coordinator.from_node(name, message, self.now)
             self.take()
 

@@ -189,6 +189,23 @@ def test_a_move_to_a_node_that_stays_away_is_withdrawn(after: float | None) -> N
     assert control.tablet().learners == ()
 
 
+@pytest.mark.parametrize("trouble", ["full", "stalled"])
+def test_a_move_to_a_node_whose_disk_takes_nothing_for_long_is_withdrawn(trouble: str) -> None:
+    control = moving()
+    if trouble == "full":
+        control.full = {"n4"}
+    else:
+        control.disk_age["n4"] = settings.DISK_STALL + 1.0
+    control.pass_time(GRACE)
+    assert control.tablet().leaving == "n2"
+    control.effects.clear()
+    control.pass_time(DETECTED)
+    assert (control.tablet().leaving, control.tablet().replicas) == ("", ("n1", "n2", "n3"))
+    assert reasons(control) == [
+        f"tablet 1: its replica on n2 does not move to n4 after all: n4's disk has been {trouble} for 60 s",
+    ]
+
+
 def test_a_disabled_node_gets_nothing_and_what_was_on_its_way_stays() -> None:
     control = moving()
     control.disable("n4")
@@ -310,11 +327,17 @@ def test_if_both_a_third_node_and_the_one_that_it_goes_to_stay_away_a_spare_is_u
     assert (now.replicas, now.leaving) == (("n1", "n2", "n5"), "")
 
 
-def test_if_the_node_that_it_goes_to_is_away_a_third_ones_replica_is_rebuilt_on_a_spare_and_the_move_waits() -> None:
+@pytest.mark.parametrize("trouble", ["away", "full"])
+def test_if_the_node_that_it_goes_to_is_missing_a_third_ones_replica_is_rebuilt_on_a_spare_and_the_move_waits(
+    trouble: str,
+) -> None:
     control = moving(nodes="n1 n2 n3 n4 n5")
     control.kill("n3")
     control.pass_time(GRACE - 10.0)
-    control.kill("n4")
+    if trouble == "away":
+        control.kill("n4")
+    else:
+        control.full = {"n4"}
     control.pass_time(10.0 + DETECTED)
     now = control.tablet()
     assert (now.replicas, now.leaving) == (("n1", "n2", "n5", "n4"), "n2")

@@ -16,6 +16,7 @@ from kvstore.messages import ChangeKind, Configuration, Refused
 from tests.unit.coordinator.control import CREATION, Control
 
 GRACE = 60.0
+LARGE = 10 * 1024 * settings.MIB
 DETECTED = settings.HEARTBEAT_DEAD + 0.5
 
 
@@ -169,6 +170,70 @@ def test_a_node_that_cannot_work_gets_nothing() -> None:
         assert control.tablet().replicas == ("n1", "n2", "n3"), trouble
 
 
+@pytest.mark.parametrize("trouble", ["full", "stalled"])
+def test_a_node_that_lives_on_and_whose_disk_takes_nothing_is_missing_as_well(trouble: str) -> None:
+    """Its heartbeats come in time; what it belongs to is one copy short all the same."""
+    control = with_spare()
+
+    def ails(ill: bool) -> None:
+        if trouble == "full":
+            control.full = {"n3"} if ill else set()
+        else:
+            control.disk_age["n3"] = settings.DISK_STALL + 1.0 if ill else 0.0
+
+    ails(True)
+    control.pass_time(GRACE)
+    assert (control.set_of(), control.tablet().replicas) == (["n1", "n2"], ("n1", "n2", "n3"))
+    assert control.status()["nodes"][2]["rebuilt_in_s"] == pytest.approx(settings.HEARTBEAT_DEAD, abs=1.0)
+    ails(False)
+    control.pass_time(1.0)
+    learnt(control, "n3")
+    ails(True)
+    control.pass_time(GRACE)
+    assert control.tablet().replicas == ("n1", "n2", "n3"), "it was well meanwhile"
+    control.pass_time(DETECTED)
+    assert control.tablet().replicas == ("n1", "n2", "n4")
+    assert control.tablet().learners == (control.member("n4"),)
+    assert control.journal[-1]["because"] == [
+        f"tablet 1: the replica of n3 is rebuilt on n4: n3's disk has been {trouble} for 60 s"
+    ]
+    learnt(control, "n4")
+    ails(False)
+    control.pass_time(1.0)
+    assert (control.set_of(), control.tablet().learners) == (["n1", "n2", "n4"], ()), "it is an outsider from then on"
+
+
+def test_where_all_disks_are_full_the_last_member_stays_what_it_is_and_the_spare_learns_from_it() -> None:
+    control = with_spare()
+    control.full = {"n1", "n2", "n3"}
+    control.pass_time(3 * GRACE)
+    assert (control.leader(), control.set_of()) == ("n3", ["n3"]), "the others' disks were heard to be full before"
+    assert control.tablet().replicas == ("n4", "n2", "n3")
+    learnt(control, "n4")
+    control.pass_time(3 * GRACE)
+    assert control.set_of() == ["n4"], "it has room, and all that there is"
+    assert control.tablet().replicas == ("n4", "n2", "n3"), "there is no other spare"
+
+
+def test_a_spare_without_room_gets_nothing() -> None:
+    """What is rebuilt there would fill its disk, and cost it its part in all that it holds."""
+    control = with_spare("n1 n2 n3 n4 n5")
+    control.bytes[1] = LARGE
+    control.disk_free["n4"] = float(LARGE) + settings.MOVE_LEAVES
+    control.kill("n3")
+    control.pass_time(GRACE + DETECTED)
+    assert control.tablet().replicas == ("n1", "n2", "n5")
+    control = with_spare()
+    control.bytes[1] = LARGE
+    control.disk_free["n4"] = float(LARGE) + settings.MOVE_LEAVES
+    control.kill("n3")
+    control.pass_time(GRACE + DETECTED)
+    assert control.tablet().replicas == ("n1", "n2", "n3")
+    control.disk_free["n4"] += 1.0
+    control.pass_time(2.0)
+    assert control.tablet().replicas == ("n1", "n2", "n4"), "it has room by now"
+
+
 def test_one_node_is_given_only_so_many_tablets_at_a_time() -> None:
     control = with_spare(tablets=5)
     control.kill("n3")
@@ -191,7 +256,7 @@ def test_a_replacement_is_one_record_and_a_crash_on_either_side_leaves_one_owner
     control.pass_time(DETECTED)
     records = [e.record for e in control.effects if isinstance(e, Journal)]
     assert len(records) == 1
-    assert records[0]["because"] == ["tablet 1: the replica of n3, which has been gone for 60 s, is rebuilt on n4"]
+    assert records[0]["because"] == ["tablet 1: the replica of n3 is rebuilt on n4: n3 has been gone for 60 s"]
     after = control.tablet()
     assert (after.primary, after.in_sync, after.since) == (before.primary, before.in_sync, before.since)
     assert (after.epoch, after.range_version) == (before.epoch + 1, before.range_version)
