@@ -97,7 +97,7 @@ class Outcome(IntEnum):
 
 class Mutation(NamedTuple):
     """A decoded mutation. `requires` and `operations` are the msgpack arrays of the format above, as tuples: many are in
-    memory at a time, and a list would take half as much again."""
+    memory at a time, and a tuple takes less of it than a list, and is made sooner."""
 
     client: int
     number: int
@@ -115,7 +115,8 @@ class Bundle:
 
     Who received a bundle from a client has checked it, and keeps what was decoded for that. A secondary decodes the bundles of
     an entry when they are applied: that is behind the acknowledgement, for which everybody waits, and what was decoded is used,
-    and gone, while it is still in the processor's cache.
+    and gone, while it is still in the processor's cache. (One with large values is decoded when it arrives, since the log wants
+    to know their checksums.)
     """
 
     head: Buffer
@@ -264,11 +265,12 @@ def _are_plain_puts(operations: Sequence[Any]) -> bool:
     """Whether all are puts with nothing to find fault with."""
     try:
         kinds, rows, columns, values = zip(*operations, strict=True)
-        # joining tells by an error that one of them is no text, or is not bytes
+        # joining tells by an error that one of them is no text
         if kinds.count(0) < len(kinds) or not ("".join(rows).isascii() and "".join(columns).isascii()):
             return False
-        b"".join(values)
     except (TypeError, ValueError):
+        return False
+    if set(map(type, values)) != {bytes}:
         return False
     longest = max(map(len, rows)), max(map(len, columns)), max(map(len, values))
     return longest[0] <= MAX_KEY and longest[1] <= MAX_KEY and longest[2] < _BULK_VALUE
@@ -397,15 +399,15 @@ def _checksum(data: Buffer) -> int:
 def decode_entry(epoch: int, first: int, payload: Buffer, checksum: int | None = None) -> Entry:
     """The entry that `payload` holds. Its bundles are views into `payload`, not copies; `BadRequest` if malformed.
 
-    `checksum`: as `Entry.checksum` gave it to who decoded the entry before. If it is right, what its heads hold was looked at
-    there, and is decoded here when somebody asks for it; `BadRequest` if it is not. Without it they are decoded at once.
+    `checksum`: of the entry as its primary made it (`Entry.checksum`). If it is right, what the heads hold was checked there,
+    and is decoded here when somebody asks for it; `BadRequest` if it is not. Without it they are decoded at once.
     """
     view = memoryview(payload)
     try:
         bundles, count = _COUNTS.unpack_from(view, 0)
         if not bundles & _BUNDLED:
             entry = _decode_without_bundles(epoch, first, view)
-            if checksum not in (None, entry.checksum):
+            if checksum is not None and entry.checksum != checksum:
                 raise BadRequest(_DAMAGED)
             return entry
         bundles -= _BUNDLED
@@ -440,7 +442,7 @@ def decode_entry(epoch: int, first: int, payload: Buffer, checksum: int | None =
         at += length
         bundle = Bundle(head, view[bulk_at : bulk_at + bulk_length] if bulk_length else b"", number)
         bulk_at += bulk_length
-        if checksum is None:
+        if checksum is None or bulk_length:
             bundle.decoded = decode_head(head)
             if len(bundle.decoded) != number:
                 raise BadRequest("not an entry: a bundle holds another number of mutations")

@@ -10,7 +10,7 @@ from kvstore import settings, wire
 from kvstore.errors import BadRequest
 from kvstore.keys import MAX_KEY
 from kvstore.messages import Append, Member
-from kvstore.mutation import Bundle, Entry, bundle_of, check_bundle, encode_head, encode_mutation
+from kvstore.mutation import Bundle, Entry, bundle_of, check_bundle, decode_entry, encode_head, encode_mutation
 from kvstore.storage.crc import crc32c
 
 GOOD = [0, "row", "column", b"value"]
@@ -80,7 +80,9 @@ class TestEntriesOnTheirWay:
         bulk = encode_mutation(1, 3, 1, [], [[1, "row", "b", len(LARGE), crc32c(LARGE)]])
         sent = Entry(4, 10, [batch(GOOD), bundle_of(bulk, bulk=LARGE)], [0, 0])
         found = arrived(*message_and_bulk(sent))
-        assert [bundle.decoded for bundle in found.bundles] == [None, None]
+        assert [bundle.decoded is None for bundle in found.bundles] == [True, False], (
+            "the log asks for large values' checksums"
+        )
         assert found.mutations == sent.mutations
         assert [bytes(bundle.bulk) for bundle in found.bundles] == [b"", LARGE]
         assert found.checksum == sent.checksum
@@ -108,6 +110,13 @@ class TestEntriesOnTheirWay:
         for described in ([4, 10, len(bulk)], [*good, 0]):
             with pytest.raises(BadRequest):
                 wire.read_message([*fields[:-1], [described]], bytes(bulk))
+
+    def test_heads_that_are_described_in_the_wrong_order_are_refused_where_they_are_decoded_at_once(self) -> None:
+        one = encode_head([encode_mutation(1, 1, 0, [], [GOOD])])
+        two = encode_head([encode_mutation(1, number, 0, [], [GOOD]) for number in (2, 3)])
+        sent = Entry(4, 10, [Bundle(one, b"", 2), Bundle(two, b"", 1)], [0] * 3)
+        with pytest.raises(BadRequest, match="another number"):
+            decode_entry(4, 10, b"".join(map(bytes, sent.payload_parts)))
 
     def test_a_head_that_nobody_checked_ends_who_applies_it(self) -> None:
         """A primary has checked what it sends: one that cannot be read is a mistake of ours, not a partner's bad manners."""

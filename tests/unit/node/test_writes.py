@@ -6,7 +6,7 @@ import pytest
 
 from kvstore import settings
 from kvstore.messages import CellAnswer, ChangeKind, Refused, Scan, Write, Written
-from kvstore.mutation import Op, Outcome
+from kvstore.mutation import Op, Outcome, Require
 from tests.unit.node.trio import NAMES, TABLET, Trio, mutation, put, put_if, put_large
 
 
@@ -229,6 +229,23 @@ def test_a_batch_that_cannot_be_atomic_is_refused(operations: list[list[object]]
     trio.settle()
     assert isinstance(trio.answers["w"], Refused)
     assert trio.answers["w"].error == error
+
+
+def test_a_requirement_counts_where_groups_are_compared() -> None:
+    trio = Trio().serving()
+    bundle = mutation(1, 7, [[Require.ABSENT, "b", "c"]], [[Op.PUT, "a", "c", b""]])
+    trio.write("n1", "w", bundle)
+    trio.settle()
+    assert trio.answers["w"].error == "CrossTabletBatch"
+
+
+def test_of_two_writes_that_come_together_again_each_is_answered_as_it_was() -> None:
+    trio = Trio().serving()
+    trio.write("n1", "first", put("a", b"1", number=1))
+    trio.settle()
+    trio.write("n1", "both", put("a", b"1", number=1), put("b", b"2", number=2))
+    trio.settle()
+    assert [trio.answers["both", each].sequence for each in (1, 2)] == [1, 2]
 
 
 def test_a_secondary_passes_a_read_on_once_and_refuses_a_write() -> None:

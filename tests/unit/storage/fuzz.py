@@ -171,10 +171,14 @@ def results(data: bytes) -> None:
 
 
 def log_entry(data: bytes) -> None:
-    """An entry, as it lies in the log and as a secondary gets it."""
+    """An entry, as it lies in the log; and as a secondary gets it, if it is one that a primary could have made."""
     with contextlib.suppress(BadRequest):
-        for bundle in decode_entry(1, 1, data).bundles:
+        entry = decode_entry(1, 1, data)
+        for bundle in entry.bundles:
             check_bundle(bundle)
+        arrived = decode_entry(1, 1, data, entry.checksum)
+        assert arrived.mutations == entry.mutations
+        assert (list(arrived.outcomes), list(arrived.failed)) == (list(entry.outcomes), list(entry.failed))
 
 
 def bundle_head(data: bytes) -> None:

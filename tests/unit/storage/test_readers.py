@@ -153,10 +153,13 @@ def test_an_entry_from_before_there_were_bundles_is_read() -> None:
 # ---------------------------------------------------------------- found by fuzzing
 
 
-@pytest.mark.parametrize("requires", [0, None, "", {}, b""])
-def test_a_mutation_whose_requirements_are_no_array_is_refused(requires: object) -> None:
+@pytest.mark.parametrize("odd", [0, None, "", {}, b""])
+@pytest.mark.parametrize("place", [3, 4])
+def test_a_mutation_whose_requirements_or_operations_are_no_array_is_refused(odd: object, place: int) -> None:
     """What is false and no array passed for "no requirements" at the edge, and ended the node that looked through them."""
-    head = encode_head([msgpack.packb([1, 1, 0, requires, [[0, "row", "column", b"v"]]])])
+    mutation: list[object] = [1, 1, 0, [], [[0, "row", "column", b"v"]]]
+    mutation[place] = odd
+    head = encode_head([msgpack.packb(mutation)])
     with pytest.raises(BadRequest, match="are arrays"):
         decode_head(head)
     sizes = struct.pack("<IIIII", (1 << 31) + 1, 1, 1, len(head), 0)
