@@ -24,6 +24,7 @@ from kvstore.errors import StoreError
 from penncloud_site import tablets
 from penncloud_site.supervisor.control import SupervisorClient
 from penncloud_site.supervisor.pidfile import read_pid_file
+from tests.evidence import may_be_asked
 from tests.processes import end, free_port_block, is_alive, start, wait_for
 
 HEALTHY_TIMEOUT = 60.0
@@ -71,7 +72,11 @@ class Store:
 
     def status(self) -> dict[str, Any]:
         """The coordinator's status, as `Admin.status` gives it."""
-        admin = self.admin()
+        return self.ask_status(10.0)
+
+    def ask_status(self, timeout: float) -> dict[str, Any]:
+        """The same, within so many seconds."""
+        admin = self.admin(timeout)
         try:
             return admin.status()
         finally:
@@ -143,6 +148,7 @@ class StoreCluster(Store):
         self.replication = min(3, nodes)
         self.names = ["coordinator", *(f"node{number}" for number in range(1, nodes + 1))]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        may_be_asked(self)
         (folder / "run").mkdir()
         self.key_file.write_text(secrets.token_hex(32))
         (folder / "creation.json").write_text(json.dumps(tablets.creation(self.replication)))
@@ -226,6 +232,10 @@ class StoreCluster(Store):
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
+    def logs(self) -> list[Path]:
+        """Where each process's output goes."""
+        return [self.folder / f"{name}.log" for name in self.names]
+
 
 @contextlib.contextmanager
 def running_store(folder: Path, nodes: int = 3, node_options: Sequence[object] = ()) -> Iterator[StoreCluster]:
@@ -253,6 +263,11 @@ class WebCluster(Store):
         self.url = f"http://127.0.0.1:{self.port}"
         self.supervisor: subprocess.Popen[bytes] | None = None
         self._environment = environment
+        may_be_asked(self)
+
+    def logs(self) -> list[Path]:
+        """What its terminal shows, and each process's own."""
+        return [self.output_file, *sorted((self.data_dir / "log").glob("*.log"))]
 
     def start(self, *options: object, wait: bool = True) -> None:
         """Start it, and wait for the line that says where it runs."""

@@ -12,11 +12,12 @@ Who wants to harm a cluster makes one of their own from `tests.cluster`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import evidence
 from tests.cluster import StoreCluster, WebCluster, running_store
 
 if TYPE_CHECKING:
@@ -41,6 +42,15 @@ def pytest_configure() -> None:
     from django.conf import settings
 
     settings.SECRET_KEY = SECRET_KEY  # pages are signed in this process too, and no front end's key is at hand here
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails tells what its clusters say."""
+    report = yield
+    if report.failed:
+        report.sections += evidence.collect()
+    return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
