@@ -129,6 +129,10 @@ def what_of(status: Status, node_id: str, tablets: Sequence[Tablet] = ()) -> str
         return f"{node_id} is disabled"
     if node.state is NodeState.DRAINING:
         return f"{node_id} is being drained"
+    if node.disk_full:
+        return f"{node_id}'s disk is full"
+    if _stalls(node):
+        return f"{node_id}'s disk takes nothing"
     return f"{node_id} is not yet in sync"
 
 
@@ -361,6 +365,10 @@ def _what_becomes_of(status: Status, node: Node) -> str:
     return f" {unless} {age(node.rebuilt_in_s)}, its replicas are rebuilt on {listing(spares, 'or')}."
 
 
+def _stalls(node: Node) -> bool:
+    return node.disk_age_s is not None and node.disk_age_s >= DISK_STALLED_S
+
+
 def _node_items(status: Status) -> list[Attention]:
     return [item for node in status.nodes for item in _items_of_node(status, node)]
 
@@ -383,11 +391,14 @@ def _items_of_node(status: Status, node: Node) -> Iterable[Attention]:
         yield Attention(Level.NOTICE, f"{node.id} is disabled", detail, node=node.id)
     if not node.is_live:
         return
-    if node.disk_age_s is not None and node.disk_age_s >= DISK_STALLED_S:
-        detail = f"Its log has waited {age(node.disk_age_s)} to reach the disk; writes that need it wait too."
+    if _stalls(node):
+        detail = f"Its log has waited {age(node.disk_age_s or 0.0)} to reach the disk; writes that need it wait too."
         detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is slow", detail, node=node.id)
-    if node.disk_free is not None and node.disk_free < DISK_LOW:
+    if node.disk_full:
+        detail = "It takes no writes, so others lead and hold what it did; reads of what it has go on. Make room, or it"
+        detail += f" stays out.{_what_becomes_of(status, node)}"
+        yield Attention(Level.WARNING, f"{node.id}'s disk is full", detail, node=node.id)
+    elif node.disk_free is not None and node.disk_free < DISK_LOW:
         detail = f"{size(node.disk_free)} free. When it is nearly full, writes to its tablets are refused; reads go on."
-        detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is filling up", detail, node=node.id)

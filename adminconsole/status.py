@@ -41,6 +41,8 @@ class Node:
     disk_age_s: float | None = None
     log_bytes: int = 0
     disk_free: int | None = None
+    disk_full: bool = False
+    """It takes no writes for want of room, and so is in no set that can do without it."""
     memory_bytes: int = 0
     cells: int = 0
     bytes: int = 0
@@ -255,7 +257,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
     ended = told.get("scrub_ended_s", -1)
     replica_of = raw.get("replica_of")
     state = NodeState(raw["state"])
-    disk_free = raw.get("disk_free") or None  # 0: the node does not say; long before, it would refuse writes
+    disk_free = raw.get("disk_free")
     return Node(
         id=str(raw["id"]),
         state=state,
@@ -263,6 +265,7 @@ def _node(raw: Mapping[str, Any]) -> Node:
         last_heartbeat_s=_age(raw.get("last_heartbeat_s")),
         disk_age_s=_age(raw.get("disk_age_s")),
         disk_free=None if disk_free is None else int(disk_free),
+        disk_full=bool(raw.get("disk_full")),
         disabled=bool(raw.get("disabled", state in (NodeState.DISABLED, NodeState.DRAINING))),
         replica_of=None if replica_of is None else int(replica_of),
         rebuilt_in_s=_age(raw.get("rebuilt_in_s")),

@@ -91,7 +91,9 @@ def _state(node: dict[str, Any]) -> Text:
         words = "up, spare"
     elif words == "down" and node.get("disabled"):
         words = "down, disabled"
-    elif node["rebuilt_in_s"] is not None:
+    elif node.get("disk_full") and words != "down":
+        words += ", disk full"
+    if node["rebuilt_in_s"] is not None and not node.get("disabled"):
         words += f", rebuilt elsewhere in {node['rebuilt_in_s']:.0f} s"
     return Text(words, _COLOURS.get(node["state"], ""))
 

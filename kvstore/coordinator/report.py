@@ -3,8 +3,8 @@
     {"cluster": {"name", "replication", "min_in_sync", "group_rule", "uptime_s", "rebuild_after_s", "spread",
                  "split_above"},
      "nodes": [{"id", "address", "pid", "incarnation", "state", "last_heartbeat_s", "disk_age_s", "log_bytes", "disk_free",
-                "memory_bytes", "cells", "bytes", "disabled", "primary_of", "secondary_of", "learner_of", "replica_of",
-                "rebuilt_in_s", "figures"}],
+                "disk_full", "memory_bytes", "cells", "bytes", "disabled", "primary_of", "secondary_of", "learner_of",
+                "replica_of", "rebuilt_in_s", "figures"}],
      "tablets": [{"id", "start", "end", "epoch", "range_version", "primary", "in_sync", "learners", "replicas", "wanted",
                   "cells", "bytes", "sequence", "digest", "waiting_for", "moving": {"from", "to"} or None,
                   "recovery": [{"node", "cells_done", "cells_total", "cells_copied", "bytes_done", "seconds_left"}],
@@ -14,7 +14,8 @@
 holds something). `disabled` is an operator's word, whether the node's process runs or not. `primary` is None, and
 `waiting_for` names nodes, when nobody who may lead the tablet is alive. A digest is 16 hexadecimal digits, as of the `commit`
 beside it; the tablet's is its primary's. `replica_of` counts the tablets that belong on the node: it is a spare if there are
-none. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone, or whose disk is full or stalled, are rebuilt
+none. `disk_free` is None while the node has not told; `disk_full`: it takes no writes any more, which is long before that is
+0. `rebuilt_in_s`: after how many more seconds replicas of a node that is gone, or whose disk is full or stalled, are rebuilt
 elsewhere; None if that is not so, or all that it holds is waited for, or that is never done (`rebuild_after_s` None).
 `moving`: one replica is on its way, and `replicas` names both nodes while `wanted` counts it once. `split_above`: bytes in
 memory from which on a tablet is split by itself; None: never.
@@ -78,7 +79,8 @@ def _node(
         "last_heartbeat_s": None if node.heard_at is None else now - node.heard_at,
         "disk_age_s": node.disk_age,
         "log_bytes": int(node.figures.get("log_bytes", 0)),
-        "disk_free": int(node.figures.get("disk_free", 0)),
+        "disk_free": int(node.figures["disk_free"]) if "disk_free" in node.figures else None,
+        "disk_full": node.full,
         "memory_bytes": int(node.figures.get("memory_bytes", 0)),
         "cells": sum(report.cells for report in node.reports.values()),
         "bytes": sum(report.bytes for report in node.reports.values()),

@@ -220,13 +220,20 @@ def test_of_a_node_that_is_gone_it_says_when_and_where_its_replicas_are_rebuilt(
     assert "rebuilt" not in detail(None, spare)
 
 
-@pytest.mark.parametrize(("trouble", "title"), [("disk_free", "is filling up"), ("disk_age_s", "is slow")])
-def test_of_a_node_whose_disk_takes_nothing_it_says_when_and_where_its_replicas_are_rebuilt(
-    trouble: str, title: str
+@pytest.mark.parametrize(
+    ("figures", "title", "clause"),
+    [
+        ({"disk_full": True, "disk_free": 0}, "is full", "node2's disk is full"),
+        ({"disk_age_s": 20.0}, "is slow", "node2's disk takes nothing"),
+    ],
+)
+def test_of_a_node_whose_disk_takes_nothing_it_says_so_and_when_and_where_its_replicas_are_rebuilt(
+    figures: dict[str, Any], title: str, clause: str
 ) -> None:
-    figures: dict[str, Any] = {trouble: 20 * 1024**2 if trouble == "disk_free" else 20.0}
     ill = raw_node("node2", rebuilt_in_s=240.0, **figures)
     nodes = [raw_node("node1"), ill, raw_node("node3"), raw_node("node4", replica_of=0)]
     status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")]))
-    detail = next(item.detail for item in assess(status).attention if item.title == f"node2's disk {title}")
+    health = assess(status)
+    detail = next(item.detail for item in health.attention if item.title == f"node2's disk {title}")
     assert detail.endswith("If that goes on for another 4 min, its replicas are rebuilt on node4.")
+    assert health.sentence.startswith(f"The only tablet is short of replicas: {clause};"), health.sentence

@@ -37,6 +37,18 @@ def test_spares_are_told_and_when_what_is_gone_is_rebuilt() -> None:
     assert "down, rebuilt elsewhere in 24" in line(shown(control), "n3")
 
 
+def test_a_full_disk_is_told_and_when_what_it_should_hold_is_rebuilt() -> None:
+    control = Control(CREATION).formed()
+    control.join("n4")
+    control.full = {"n3"}
+    control.pass_time(60.0)
+    assert "up, disk full, rebuilt elsewhere in 24" in line(shown(control), "n3")
+    assert "disk full" not in line(shown(control), "n1")
+    control.kill("n3")
+    control.pass_time(60.0)
+    assert "down, rebuilt elsewhere in 18" in line(shown(control), "n3"), "what its disk is like now nobody knows"
+
+
 def test_a_disabled_node_whose_process_is_stopped_is_told_to_be_both() -> None:
     control = Control(CREATION).formed()
     control.disable("n3")
