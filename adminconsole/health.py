@@ -396,8 +396,7 @@ def _items_of_node(status: Status, node: Node) -> Iterable[Attention]:
         detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is slow", detail, node=node.id)
     if node.disk_full:
-        detail = "It takes no writes, so others lead and hold what it did; reads of what it has go on. Make room, or it"
-        detail += f" stays out.{_what_becomes_of(status, node)}"
+        detail = f"It takes no writes: others serve what it held, until it has room.{_what_becomes_of(status, node)}"
         yield Attention(Level.WARNING, f"{node.id}'s disk is full", detail, node=node.id)
     elif node.disk_free is not None and node.disk_free < DISK_LOW:
         detail = f"{size(node.disk_free)} free. When it is nearly full, writes to its tablets are refused; reads go on."
