@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from adminconsole.status import Node, NodeState, Status, Tablet
 from adminconsole.wording import age, count, listing, size
 
-DISK_STALLED_S = 1.0
-"""A log that had something to write for this long without reaching the disk: the store's own limit (`DISK_STALL`)."""
 DISK_LOW = 2 * 1024**3
 """Free bytes below which a node's disk is worth a look: long before the store itself refuses writes."""
 
@@ -88,7 +86,7 @@ def condition(status: Status, tablet: Tablet) -> Condition:
         return Condition.STOPPED
     if tablet.primary not in live:
         return Condition.ELECTING
-    if len(live) < status.cluster.min_in_sync:
+    if len(live) < status.cluster.min_in_sync or _has_no_room(status, tablet):
         return Condition.WRITES_REFUSED
     if len(live) >= tablet.wanted:
         return Condition.FULL
@@ -131,7 +129,7 @@ def what_of(status: Status, node_id: str, tablets: Sequence[Tablet] = ()) -> str
         return f"{node_id} is being drained"
     if node.disk_full:
         return f"{node_id}'s disk is full"
-    if _stalls(node):
+    if node.disk_stalls:
         return f"{node_id}'s disk takes nothing"
     return f"{node_id} is not yet in sync"
 
@@ -222,9 +220,23 @@ def _electing(status: Status, tablets: Sequence[Tablet]) -> str:
     return f"{verb}: {_reasons(status, tablets)}; {whose} reads and writes wait a moment, nothing is lost."
 
 
+def _has_no_room(status: Status, tablet: Tablet) -> bool:
+    """Whether its primary takes no writes for want of room: nobody else could lead, or he would."""
+    primary = status.node(tablet.primary) if tablet.primary else None
+    return primary is not None and primary.disk_full
+
+
+def _without_room(status: Status, tablets: Sequence[Tablet]) -> tuple[str, ...]:
+    """The nodes that lead any of these and have no room."""
+    return tuple(dict.fromkeys(str(tablet.primary) for tablet in tablets if _has_no_room(status, tablet)))
+
+
 def _refusing(status: Status, tablets: Sequence[Tablet]) -> str:
     least = count(status.cluster.min_in_sync, "replica")
     verb = _verb(tablets, "refuses", "refuse")
+    if full := _without_room(status, tablets):
+        disks = "the disk of" if len(full) == 1 else "the disks of"
+        return f"{verb} writes: {disks} {listing(full)} {_are(full)} full; reads go on, nothing is lost."
     return (
         f"{verb} writes, having fewer than {least} in sync: {_reasons(status, tablets)}; reads go on, nothing is lost."
     )
@@ -313,6 +325,8 @@ def _advice(status: Status, kind: Condition, tablets: Sequence[Tablet]) -> str:
     if kind is Condition.STOPPED:
         names = listing(awaited(tablets), "or") or "a node of their last in-sync set"
         return f"Only {names} may open them again, having all that was acknowledged: start it, or mend its machine."
+    if kind is Condition.WRITES_REFUSED and (full := _without_room(status, tablets)):
+        return f"Writes are taken again when {listing(full)} {'has' if len(full) == 1 else 'have'} room. Reads go on."
     if kind is Condition.WRITES_REFUSED:
         return f"Writes are taken again when {count(status.cluster.min_in_sync, 'replica')} are in sync. Reads go on."
     if kind is Condition.ELECTING:
@@ -365,10 +379,6 @@ def _what_becomes_of(status: Status, node: Node) -> str:
     return f" {unless} {age(node.rebuilt_in_s)}, its replicas are rebuilt on {listing(spares, 'or')}."
 
 
-def _stalls(node: Node) -> bool:
-    return node.disk_age_s is not None and node.disk_age_s >= DISK_STALLED_S
-
-
 def _node_items(status: Status) -> list[Attention]:
     return [item for node in status.nodes for item in _items_of_node(status, node)]
 
@@ -391,12 +401,16 @@ def _items_of_node(status: Status, node: Node) -> Iterable[Attention]:
         yield Attention(Level.NOTICE, f"{node.id} is disabled", detail, node=node.id)
     if not node.is_live:
         return
-    if _stalls(node):
+    if node.disk_stalls:
         detail = f"Its log has waited {age(node.disk_age_s or 0.0)} to reach the disk; writes that need it wait too."
         detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is slow", detail, node=node.id)
     if node.disk_full:
-        detail = f"It takes no writes: others serve what it held, until it has room.{_what_becomes_of(status, node)}"
+        holds = node.primary_of + node.secondary_of
+        detail = "It takes no writes: others serve what it held, until it has room."
+        if holds:
+            detail = f"Nobody with room could take its part in {count(holds, 'tablet')}: writes there are refused."
+        detail += _what_becomes_of(status, node)
         yield Attention(Level.WARNING, f"{node.id}'s disk is full", detail, node=node.id)
     elif node.disk_free is not None and node.disk_free < DISK_LOW:
         detail = f"{size(node.disk_free)} free. When it is nearly full, writes to its tablets are refused; reads go on."

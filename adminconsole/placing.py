@@ -144,6 +144,8 @@ def _against_move(status: Status, tablet: Tablet, source: str, target: str) -> s
         return f"Tablet {tablet.id} has a replica on {target} already."
     if to.state in (NodeState.DOWN, NodeState.DISABLED, NodeState.DRAINING) or to.disabled:
         return f"{target} is {to.state}: it can take nothing."
+    if not to.can_take and to.state is NodeState.UP:
+        return f"{target}'s disk {'is full' if to.disk_full else 'stalls'}: it can take nothing."
     if to.disk_free is not None and not to.has_room(tablet.bytes):
         return (
             f"{target} has {size(to.disk_free)} free on its disk; the tablet has {size(tablet.bytes)}, and"

@@ -66,9 +66,19 @@ class Node:
     """What it found damaged so, since it started."""
 
     @property
+    def can_take(self) -> bool:
+        """Whether it can be given a replica, as far as its state and its disk tell."""
+        return self.state is NodeState.UP and not self.disk_full and not self.disk_stalls
+
+    @property
+    def disk_stalls(self) -> bool:
+        """Whether its log has waited too long to reach the disk."""
+        return self.disk_age_s is not None and self.disk_age_s > settings.DISK_STALL
+
+    @property
     def is_spare(self) -> bool:
         """Whether it runs, and could take any tablet, having none."""
-        return self.state is NodeState.UP and self.replica_of == 0
+        return self.can_take and self.replica_of == 0
 
     @property
     def is_live(self) -> bool:
@@ -181,12 +191,12 @@ class Status:
         return next((tablet for tablet in self.tablets if tablet.id == tablet_id), None)
 
     def could_take_over(self, node_id: str) -> tuple[str, ...]:
-        """The nodes on which replicas of that node could be rebuilt: those that are up, and have room for one that they do not
-        hold."""
+        """The nodes on which replicas of that node could be rebuilt: those that can take one that they do not hold, and have
+        room for it."""
         its = [tablet for tablet in self.tablets if node_id in tablet.replicas]
-        up = [node for node in self.nodes if node.state is NodeState.UP]
+        able = [node for node in self.nodes if node.can_take]
         return tuple(
-            node.id for node in up if any(node.id not in each.replicas and node.has_room(each.bytes) for each in its)
+            node.id for node in able if any(node.id not in each.replicas and node.has_room(each.bytes) for each in its)
         )
 
     def aged(self, seconds: float) -> Status:

@@ -87,12 +87,12 @@ def _scrub(figures: dict[str, float]) -> Text:
 
 def _state(node: dict[str, Any]) -> Text:
     words = node["state"]
-    if words == "up" and not node["replica_of"]:
-        words = "up, spare"
-    elif words == "down" and node.get("disabled"):
+    if words == "down" and node.get("disabled"):
         words = "down, disabled"
     elif node.get("disk_full") and words != "down":
         words += ", disk full"
+    elif words == "up" and not node["replica_of"]:
+        words = "up, spare"
     if node["rebuilt_in_s"] is not None and not node.get("disabled"):
         words += f", rebuilt elsewhere in {node['rebuilt_in_s']:.0f} s"
     return Text(words, _COLOURS.get(node["state"], ""))

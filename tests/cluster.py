@@ -293,10 +293,13 @@ class WebCluster(Store):
 
     @property
     def operator_password(self) -> str:
-        """The password of the account `operator`, as shown at the first start."""
-        found = re.search(r"^Password: +(\S+)", self.output, re.MULTILINE)
-        assert found, self.output
-        return found[1]
+        """The password of the account `operator`, as shown at the first start, a line or two after where it runs."""
+
+        def shown() -> str:
+            found = re.search(r"^Password: +(\S+) ", self.output, re.MULTILINE)
+            return found[1] if found else ""
+
+        return str(wait_for(shown, f"the password being shown behind\n{self.output}\nand so", 10))
 
     @property
     def control(self) -> SupervisorClient:

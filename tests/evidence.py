@@ -36,10 +36,17 @@ def may_be_asked(cluster: Witness) -> None:
 def collect() -> list[tuple[str, str]]:
     """(heading, text) of every cluster that is still there and has logged anything."""
     return [
-        (f"cluster of {logs[0].parent}", "\n".join([_status(cluster), *map(_tail, logs)]))
+        (f"cluster of {logs[0].parent}", _told_by(cluster, logs))
         for cluster in list(_clusters)
         if (logs := [path for path in cluster.logs() if path.exists()])
     ]
+
+
+def _told_by(cluster: Witness, logs: list[Path]) -> str:
+    try:
+        return "\n".join([_status(cluster), *map(_tail, logs)])
+    except Exception as error:  # noqa: BLE001  what fails here must not take the place of what the test failed of
+        return f"it cannot be told: {error!r}"
 
 
 def _status(cluster: Witness) -> str:

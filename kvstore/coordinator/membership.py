@@ -254,11 +254,12 @@ class Membership:
         return max(0.0, self._listened - node.missed_from - settings.HEARTBEAT_DEAD)
 
     def missing_in_words(self, name: str, seconds: float) -> str:
-        """That the node, which is missing, has been so for so long, and in which way: `n3 has been gone for 300 s`."""
+        """That the node, which is missing, has been so for so long, and what is the matter now."""
         if not self.alive(name):
             return f"{name} has been gone for {seconds:g} s"
-        trouble = "full" if self.nodes[name].full else "stalled"
-        return f"{name}'s disk has been {trouble} for {seconds:g} s"
+        return (
+            f"{name} has been of no use for {seconds:g} s: its disk {'is full' if self.nodes[name].full else 'stalls'}"
+        )
 
     def fit(self, name: str) -> bool:
         """Whether the node may take part: it is sound, not about to stop, and nobody disabled it."""

@@ -47,15 +47,22 @@ def rebuildings(configurations: Iterable[Configuration], nodes: Membership, afte
     present = list(configurations)
     held = Counter(name for configuration in present for name in configuration.replicas)
     learning = Counter(member.node for configuration in present for member in configuration.learners)
+    coming: Counter[str] = Counter()
+    for configuration in present:
+        for member in configuration.learners:
+            coming[member.node] += size_of(configuration, nodes)
     found = []
     for configuration in present:
         missing = _missing_of(configuration, late, nodes)
-        spare = missing and (_already_copying(configuration, nodes) or _spare_for(configuration, nodes, held, learning))
+        spare = missing and (
+            _already_copying(configuration, nodes) or _spare_for(configuration, nodes, held, learning, coming)
+        )
         if missing and spare:
             following = _replaced(configuration, missing, spare, nodes)
             held.subtract(configuration.replicas)
             held.update(following.replicas)
             learning[spare] += 1
+            coming[spare] += size_of(configuration, nodes)
             found.append(Rebuilding(following, missing, spare))
     return found
 
@@ -81,8 +88,11 @@ def _already_copying(now: Configuration, nodes: Membership) -> str | None:
     return target if target and nodes.sound(target) else None
 
 
-def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str]) -> str | None:
-    """The node that holds fewest replicas, by its name if several do; None while nobody can, or has room."""
+def _spare_for(
+    now: Configuration, nodes: Membership, held: Counter[str], learning: Counter[str], coming: Counter[str]
+) -> str | None:
+    """The node that holds fewest replicas, by its name if several do; None while nobody can, or has room. `coming`: bytes of
+    the tablets that a node is learning, all of which may have yet to come."""
     size = size_of(now, nodes)
     spares = [
         name
@@ -90,7 +100,7 @@ def _spare_for(now: Configuration, nodes: Membership, held: Counter[str], learni
         if name not in now.replicas
         and nodes.fit(name)
         and learning[name] < settings.REBUILDS_AT_ONCE
-        and has_room(name, size, nodes)
+        and has_room(name, size + coming[name], nodes)
     ]
     return min(spares, key=lambda name: (held[name], in_order(name)), default=None)
 

@@ -117,6 +117,7 @@ class NodeServer:
         self._committer.start()
         self._maintenance.start()
         spawn("listener", self._listener.run)
+        self._beat(clock.now())  # what the disk is like goes with the first heartbeat, which registering sends
         spawn("link to the coordinator", self._coordinator.run)
         spawn("ticker", tick_for_ever, _TICK, self._tick, self._meter)
         spawn("heart", tick_for_ever, settings.HEARTBEAT_INTERVAL, self._beat)

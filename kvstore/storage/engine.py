@@ -428,7 +428,8 @@ class Engine:
     def look_at_space(self) -> int:
         """Free bytes on disk; from here on `check_space` knows. To be called now and then."""
         free = self.files.free_space(self.folder)
-        self._full = free < self.options.reserve
+        # when it was full, a quarter more: who goes in and out at the edge is of no use, and is never seen to stay out
+        self._full = free < self.options.reserve * (1.25 if self._full else 1)
         return free
 
     # ------------------------------------------------------------------ inside

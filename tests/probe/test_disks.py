@@ -8,7 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -213,7 +215,24 @@ def test_what_a_node_held_whose_disk_stays_full_is_rebuilt_elsewhere_and_when_it
         histories.judge()
         cluster.start(other)
         cluster.wait_until_alike()
-    assert f": {full}'s disk has been full for 3 s" in cluster.log("coordinator")
+    assert f": {full} has been of no use for 3 s: its disk is full" in cluster.log("coordinator")
+
+
+def test_what_its_disk_is_like_is_known_of_a_node_from_the_first_that_is_heard_of_it(harmed: StoreCluster) -> None:
+    """Somebody might be given replicas in the first quarter of a second that its disk has no room for."""
+
+    def just_back(pid: int) -> dict[str, Any] | None:
+        found = next(node for node in harmed.status()["nodes"] if node["id"] == "node2")
+        return found if found["pid"] != pid and found["state"] == "up" else None
+
+    for _ in range(3):
+        pid = harmed.pid("node2")
+        harmed.kill_and_tell("node2")
+        harmed.start("node2")
+        node = wait_for(partial(just_back, pid), "node2 being heard of again", PATIENT)
+        assert node is not None
+        assert node["disk_free"] is not None
+        harmed.wait_until_whole()
 
 
 def test_disks_that_fill_with_large_values_refuse_more_and_end_no_process(on_small_disks: StoreCluster) -> None:

@@ -52,3 +52,9 @@ def test_a_cluster_that_does_not_answer_has_its_logs_and_one_that_has_logged_not
     cluster.log.write_text("the end\n")
     cluster.answers = False
     assert of(cluster) == "no status: nobody is there\n--- node1.log\nthe end"
+
+
+def test_what_fails_at_that_does_not_hide_what_the_test_failed_of(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.log.mkdir()
+    assert of(cluster).startswith("it cannot be told: IsADirectoryError")

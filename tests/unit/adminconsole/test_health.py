@@ -83,6 +83,30 @@ def test_below_min_in_sync_writes_are_refused_and_reads_go_on() -> None:
     assert "reads go on, nothing is lost" in health.sentence
 
 
+@pytest.mark.parametrize("in_sync", ["1 2 3", "1"])
+def test_where_whoever_leads_has_no_room_writes_are_refused_however_many_are_in_sync(in_sync: str) -> None:
+    nodes = [raw_node("node1", disk_full=True, primary_of=1), raw_node("node2"), raw_node("node3")]
+    health = assess(parse(raw_status(nodes, [raw_tablet(1, "1", in_sync)])))
+    assert health.level is Level.DANGER
+    assert health.sentence.startswith(
+        "The only tablet refuses writes: the disk of node1 is full; reads go on, nothing is lost."
+    )
+    assert "when node1 has room. Reads go on." in health.attention[0].detail
+    detail = next(item.detail for item in health.attention if item.title == "node1's disk is full")
+    assert detail == "Nobody with room could take its part in 1 tablet: writes there are refused."
+
+
+@pytest.mark.parametrize("trouble", [{"disk_full": True}, {"disk_age_s": 5.0}, {"state": "suspect"}])
+def test_a_node_that_can_take_nothing_is_no_spare_and_nothing_is_said_to_be_rebuilt_there(
+    trouble: dict[str, Any],
+) -> None:
+    gone = raw_node("node2", "down", rebuilt_in_s=240.0)
+    nodes = [raw_node("node1"), gone, raw_node("node3"), raw_node("node4", replica_of=0, **trouble)]
+    status = parse(raw_status(nodes, [raw_tablet(1, "1", "1 3")]))
+    assert not status.nodes[3].is_spare
+    assert status.could_take_over("node2") == ()
+
+
 def test_a_stopped_tablet_says_for_whom_it_waits_and_does_not_say_that_things_go_on() -> None:
     tablets = [raw_tablet(1, None, "2", waiting_for=["node2"]), *(raw_tablet(n, "1", "1 3") for n in range(2, 5))]
     health = assess(cluster("up down up", tablets))

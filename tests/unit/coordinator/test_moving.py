@@ -189,8 +189,8 @@ def test_a_move_to_a_node_that_stays_away_is_withdrawn(after: float | None) -> N
     assert control.tablet().learners == ()
 
 
-@pytest.mark.parametrize("trouble", ["full", "stalled"])
-def test_a_move_to_a_node_whose_disk_takes_nothing_for_long_is_withdrawn(trouble: str) -> None:
+@pytest.mark.parametrize(("trouble", "words"), [("full", "is full"), ("stalled", "stalls")])
+def test_a_move_to_a_node_whose_disk_takes_nothing_for_long_is_withdrawn(trouble: str, words: str) -> None:
     control = moving()
     if trouble == "full":
         control.full = {"n4"}
@@ -202,7 +202,7 @@ def test_a_move_to_a_node_whose_disk_takes_nothing_for_long_is_withdrawn(trouble
     control.pass_time(DETECTED)
     assert (control.tablet().leaving, control.tablet().replicas) == ("", ("n1", "n2", "n3"))
     assert reasons(control) == [
-        f"tablet 1: its replica on n2 does not move to n4 after all: n4's disk has been {trouble} for 60 s",
+        f"tablet 1: its replica on n2 does not move to n4 after all: n4 has been of no use for 60 s: its disk {words}",
     ]
 
 

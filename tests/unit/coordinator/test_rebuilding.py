@@ -170,8 +170,8 @@ def test_a_node_that_cannot_work_gets_nothing() -> None:
         assert control.tablet().replicas == ("n1", "n2", "n3"), trouble
 
 
-@pytest.mark.parametrize("trouble", ["full", "stalled"])
-def test_a_node_that_lives_on_and_whose_disk_takes_nothing_is_missing_as_well(trouble: str) -> None:
+@pytest.mark.parametrize(("trouble", "words"), [("full", "is full"), ("stalled", "stalls")])
+def test_a_node_that_lives_on_and_whose_disk_takes_nothing_is_missing_as_well(trouble: str, words: str) -> None:
     """Its heartbeats come in time; what it belongs to is one copy short all the same."""
     control = with_spare()
 
@@ -195,7 +195,7 @@ def test_a_node_that_lives_on_and_whose_disk_takes_nothing_is_missing_as_well(tr
     assert control.tablet().replicas == ("n1", "n2", "n4")
     assert control.tablet().learners == (control.member("n4"),)
     assert control.journal[-1]["because"] == [
-        f"tablet 1: the replica of n3 is rebuilt on n4: n3's disk has been {trouble} for 60 s"
+        f"tablet 1: the replica of n3 is rebuilt on n4: n3 has been of no use for 60 s: its disk {words}"
     ]
     learnt(control, "n4")
     ails(False)
@@ -232,6 +232,30 @@ def test_a_spare_without_room_gets_nothing() -> None:
     control.disk_free["n4"] += 1.0
     control.pass_time(2.0)
     assert control.tablet().replicas == ("n1", "n2", "n4"), "it has room by now"
+
+
+def test_room_is_counted_for_all_that_a_spare_is_getting() -> None:
+    control = with_spare(tablets=2)
+    control.bytes |= {1: LARGE, 2: LARGE}
+    control.disk_free["n4"] = float(2 * LARGE) + settings.MOVE_LEAVES
+    control.kill("n3")
+    control.pass_time(GRACE + DETECTED)
+    assert sum("n4" in replicas for replicas in places(control).values()) == 1, "for one there is room, and a byte"
+    control.disk_free["n4"] += 1.0
+    control.pass_time(2.0)
+    assert sum("n4" in replicas for replicas in places(control).values()) == 2
+
+
+def test_a_full_disk_counts_neither_while_the_coordinator_pauses_nor_while_the_node_is_disabled() -> None:
+    control = with_spare()
+    control.full = {"n3"}
+    control.pass_time(GRACE - 10.0)
+    control.restart()
+    control.pass_time(GRACE - 10.0)
+    assert control.tablet().replicas == ("n1", "n2", "n3"), "a coordinator that starts counts anew"
+    control.disable("n3")
+    control.pass_time(3 * GRACE)
+    assert control.tablet().replicas == ("n1", "n2", "n3"), "somebody is at work on it"
 
 
 def test_one_node_is_given_only_so_many_tablets_at_a_time() -> None:

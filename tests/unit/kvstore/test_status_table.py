@@ -47,6 +47,9 @@ def test_a_full_disk_is_told_and_when_what_it_should_hold_is_rebuilt() -> None:
     control.kill("n3")
     control.pass_time(60.0)
     assert "down, rebuilt elsewhere in 18" in line(shown(control), "n3"), "what its disk is like now nobody knows"
+    control.full = {"n4"}
+    control.pass_time(1.0)
+    assert "up, disk full" in line(shown(control), "n4"), "it is no spare so"
 
 
 def test_a_disabled_node_whose_process_is_stopped_is_told_to_be_both() -> None:
