@@ -40,6 +40,14 @@ def test_a_full_disk_refuses_writes_before_the_log_is_in_danger_and_serves_reads
     assert ("row", "was on its way") in contents(opened(disk))
 
 
+def test_a_disk_that_was_full_has_room_again_only_when_a_little_more_is_free() -> None:
+    disk, engine = filled()
+    for free, full in ((30_000, True), (37_499, True), (37_500, False), (30_000, False), (29_999, True)):
+        disk.capacity = disk.used + free
+        engine.look_at_space()
+        assert engine.is_full == full, free
+
+
 def test_writes_resume_by_themselves_when_there_is_room() -> None:
     disk, engine = filled()
     with pytest.raises(NoSpace):
