@@ -221,7 +221,7 @@ def _electing(status: Status, tablets: Sequence[Tablet]) -> str:
 
 
 def _has_no_room(status: Status, tablet: Tablet) -> bool:
-    """Whether its primary takes no writes for want of room: nobody else could lead, or he would."""
+    """Whether its primary takes no writes for want of room: nobody else could lead, or would."""
     primary = status.node(tablet.primary) if tablet.primary else None
     return primary is not None and primary.disk_full
 
